@@ -66,6 +66,9 @@ pub struct Arguments {
     /// Find the smallest memory in which the action's output still appears
     #[arg(long)]
     smallest: bool,
+    /// With `actions`: in a machine with two processors, whose disk takes data without a copy
+    #[arg(long)]
+    machine: bool,
     /// Compare with this commit, which is built now, instead of the previous one
     #[arg(long, value_name = "REV")]
     against: Option<String>,
@@ -97,7 +100,7 @@ struct Series {
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.what == Some(What::Actions) {
-        return actions::run(arguments.runs);
+        return actions::run(arguments);
     }
     if arguments.what == Some(What::Server) {
         return server::run();

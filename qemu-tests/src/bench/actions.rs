@@ -5,6 +5,7 @@
 //! programs take turns, so that other work on the host slows all of them.
 
 mod layers;
+mod machine;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-use super::median;
+use super::{Arguments, median};
 use crate::cargo;
 use crate::command::{effect, output};
 use crate::setup::workspace;
@@ -29,7 +30,11 @@ const MIB: u64 = 1 << 20;
 const SIZE: u64 = 512 * MIB;
 const LOOK: Duration = Duration::from_millis(5);
 
-pub fn run(runs: usize) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.machine {
+        return machine::run(arguments);
+    }
+    let runs = arguments.runs;
     let root = workspace()?;
     println!("== building the actions as they are in their image");
     cargo::run(&root, &["build", "--config", RAMDISK, "--profile", "image", "--target", TARGET, "--package", "actions"], &[])?;
@@ -76,14 +81,8 @@ impl Bench {
         let folder = Path::new(FOLDER);
         fs::create_dir_all(folder).with_context(|| format!("cannot make {FOLDER}"))?;
         println!("== an image of {} MiB of this host's /usr", SIZE / MIB);
-        shell(&format!("(tar -C / -cf - usr 2>/dev/null || true) | head -c {SIZE} > raw; truncate -s {SIZE} raw"))?;
-        // One Linux partition, so that it is a disk and not an archive.
-        shell(&format!(
-            "dd if=/dev/zero of=raw bs=1M count=1 conv=notrunc status=none; echo 'start=2048, type=83' | sfdisk -q raw; truncate -s {} disk",
-            SIZE + 8 * MIB
-        ))?;
-        // Frames as `thimble image compress` makes them.
-        shell("zstd -q -f -3 raw -o one.zst; split -b 1M --filter='zstd -q -3 -c --stream-size=1048576' raw > many.zst")?;
+        image(folder, SIZE)?;
+        shell(&format!("truncate -s {} disk", SIZE + 8 * MIB))?;
         shell(
             "gzip -1 -c raw > raw.gz; qemu-img convert -O qcow2 raw plain.qcow2; qemu-img convert -c -O qcow2 raw packed.qcow2",
         )?;
@@ -134,8 +133,22 @@ impl Drop for Bench {
     }
 }
 
+/// `raw`, and the same as `one.zst` of one frame and `many.zst` of many.
+fn image(folder: &Path, size: u64) -> Result<()> {
+    let shell = |script: &str| shell_in(folder, script);
+    shell(&format!("(tar -C / -cf - usr 2>/dev/null || true) | head -c {size} > raw; truncate -s {size} raw"))?;
+    // One Linux partition, so that it is a disk and not an archive.
+    shell("dd if=/dev/zero of=raw bs=1M count=1 conv=notrunc status=none; echo 'start=2048, type=83' | sfdisk -q raw")?;
+    // Frames as `thimble image compress` makes them.
+    shell("zstd -q -f -3 raw -o one.zst; split -b 1M --filter='zstd -q -3 -c --stream-size=1048576' raw > many.zst")
+}
+
 fn shell(script: &str) -> Result<()> {
-    effect(Command::new("sh").args(["-ec", script]).current_dir(FOLDER)).context(script.to_owned())
+    shell_in(Path::new(FOLDER), script)
+}
+
+fn shell_in(folder: &Path, script: &str) -> Result<()> {
+    effect(Command::new("sh").args(["-ec", script]).current_dir(folder)).context(script.to_owned())
 }
 
 fn measure(command: &[String]) -> Result<Measured> {

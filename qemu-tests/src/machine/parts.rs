@@ -231,6 +231,7 @@ pub enum Clock {
 #[derive(Debug, Clone)]
 pub struct Parts {
     pub memory_mib: u32,
+    pub processors: u8,
     /// The firmware boots from the first one.
     pub nics: Vec<Nic>,
     pub disks: Vec<Disk>,
@@ -260,6 +261,7 @@ impl Parts {
     pub fn new(boot: Boot, memory_mib: u32, nics: Vec<Nic>) -> Self {
         Self {
             memory_mib,
+            processors: 1,
             nics,
             disks: Vec::new(),
             boot,

@@ -34,7 +34,7 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     if let Some(time) = parts.rtc {
         add("-rtc", format!("base={time}"));
     }
-    add("-smp", "1".into());
+    add("-smp", parts.processors.to_string());
     add("-m", format!("{}M", parts.memory_mib));
     add("-display", "none".into());
     let usb = parts.nics.iter().any(|nic| nic.model.is_usb())
