@@ -35,6 +35,14 @@ impl Web {
     pub(crate) fn read<E: From<trust::TrustError> + From<VariableError>>(variables: &Variables) -> Result<Self, E> {
         Ok(Self { tls: tls::config(variables)?, proxies: Proxies::read(variables)?, session: None })
     }
+
+    /// For an action that reads local files only. A system has hundreds of certificates, which would be read for nothing.
+    pub(crate) fn without_certificates<E>(variables: &Variables) -> Result<Self, E>
+    where
+        E: From<trust::TrustError> + From<VariableError>,
+    {
+        Ok(Self { tls: tls::built_in()?, proxies: Proxies::read(variables)?, session: None })
+    }
 }
 
 pub struct Download {

@@ -45,6 +45,9 @@ impl Settings {
         // The output is text in any case, but a misspelt value is still an error.
         variables.flag("TEXT_LOGGING")?;
         let urls = source::checked("IMG_URL", &variables.text("IMG_URL")?)?;
+        let wanted = Wanted::read(variables)?;
+        let is_local = urls.iter().all(|url| source::is_file(url)) && !matches!(wanted, Wanted::List(_));
+        let web = if is_local { Web::without_certificates::<ImageError> } else { Web::read::<ImageError> };
         Ok(Self {
             url: urls.first().cloned().unwrap_or_default(),
             urls,
@@ -52,11 +55,11 @@ impl Settings {
             disk: PathBuf::new(),
             compressed: variables.flag("COMPRESSED")?,
             as_it_is: as_it_is(variables)?,
-            wanted: Wanted::read(variables)?,
+            wanted,
             signed: signed(variables)?,
             checksum: None,
             grow: grow(variables)?,
-            web: Web::read::<ImageError>(variables)?,
+            web: web(variables)?,
             grow_fs: grow_fs(variables)?,
             discard: variables.flag("DISCARD")?.unwrap_or(false),
             access: Access::read(variables)?,
@@ -125,6 +128,23 @@ mod tests {
         assert_eq!(settings.retry_for, Duration::from_secs(600));
         assert_eq!(settings.progress_every, Duration::from_secs(3));
         assert_eq!(settings.compressed, None);
+    }
+
+    #[test]
+    fn certificates_are_read_only_for_a_server() {
+        let list = ("IMG_CHECKSUM", "https://a/SHA256SUMS");
+        for (case, url, second, read_them) in [
+            ("a path", "/a", ("X", ""), false),
+            ("a file's URL", "file:///a", ("X", ""), false),
+            ("a server", "https://a/b", ("X", ""), true),
+            // It may redirect.
+            ("a server without TLS", "http://a/b", ("X", ""), true),
+            ("a registry", "oci://a/b", ("X", ""), true),
+            ("a list on a server", "/a", list, true),
+        ] {
+            let values = [("IMG_URL", url), ("DEST_DISK", "/dev/vda"), ("SSL_CERT_FILE", "/does/not/exist"), second];
+            assert_eq!(read(values).is_err(), read_them, "{case}");
+        }
     }
 
     #[test]

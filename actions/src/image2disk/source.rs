@@ -32,6 +32,11 @@ pub fn checked(name: &'static str, text: &str) -> Result<Vec<String>, VariableEr
     }
 }
 
+/// Whether a checked URL names a file of this machine.
+pub fn is_file(url: &str) -> bool {
+    url.starts_with('/') || url.starts_with("file://")
+}
+
 /// What the writing thread sees of the reading one.
 #[derive(Debug, Default)]
 pub struct Tally {

@@ -43,6 +43,11 @@ pub fn config(variables: &Variables) -> Result<Arc<ClientConfig>, TrustError> {
     Ok(Arc::new(Trust { extra: found.into_iter().collect(), ..Trust::default() }.client_config()?))
 }
 
+/// Trusts only what is part of the program.
+pub fn built_in() -> Result<Arc<ClientConfig>, TrustError> {
+    Ok(Arc::new(Trust::default().client_config()?))
+}
+
 /// For a registry that the operator names as insecure.
 pub fn unverified() -> Result<Arc<ClientConfig>, TrustError> {
     Ok(Arc::new(Trust { unverified: true, ..Trust::default() }.client_config()?))

@@ -34,8 +34,9 @@ impl<'t, T: Target> Writer<'t, T> {
     /// the backup of GPT, md superblocks of the versions 0.90 and 1.0, and labels of ZFS. With `discard`, the rest of the disk is
     /// marked as unused. That guarantees nothing of what it reads as, so zeros of the image are still written or punched.
     pub fn begin(target: &'t mut T, discard: bool) -> Result<Self, ImageError> {
-        let mut zeros = Buffer::new(PIECE);
-        zeros.set_len(PIECE);
+        // As large as the head: it is never written to, so it needs no memory, and a disk takes few large writes faster.
+        let mut zeros = Buffer::new(HEAD);
+        zeros.set_len(HEAD);
         let mut head = Buffer::new(HEAD);
         head.set_len(HEAD);
         let mut writer = Self { target, head, zeros, end: 0, pending_zeros: (0, 0), can_zero: true };
@@ -220,7 +221,7 @@ impl<'t, T: Target> Writer<'t, T> {
     fn write_zeros(&mut self, start: u64, length: u64) -> Result<(), ImageError> {
         let mut done = 0;
         while done < length {
-            let piece = (length - done).min(PIECE as u64);
+            let piece = (length - done).min(HEAD as u64);
             let data = self.zeros.data().get(..piece as usize).unwrap_or_default();
             let at = start + done;
             self.target.write_at(data, at).map_err(|source| self.target.write_failed(at, source))?;
