@@ -3,9 +3,10 @@
 use std::ops::Deref;
 
 use jiff::Timestamp;
-use model::{Kind, ObjectName, Workflow};
+use model::{Kind, LogServer, ObjectName, Workflow};
 
 use crate::history::logged;
+use crate::log_servers;
 use crate::progress::{self, Command, Happened, Refused};
 use crate::service::Server;
 use crate::store::{StoreError, Transaction};
@@ -49,6 +50,11 @@ impl Acting {
         let news = !happened.is_empty();
         self.happened.extend(happened);
         Ok(news)
+    }
+
+    /// Stored with what else changes.
+    pub fn name_log_server(&mut self, server: LogServer) {
+        log_servers::name(&mut self.workflow, server);
     }
 }
 

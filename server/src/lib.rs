@@ -29,6 +29,7 @@ mod last_steps;
 mod latest;
 mod leader;
 mod leases;
+mod log_servers;
 mod logs;
 mod machines;
 mod metrics;

@@ -128,6 +128,7 @@ impl Server {
             let view = self.view();
             let action = |stored: &Stored<Workflow>| {
                 let action = own_action(&stored.object, &agent, &action_id, now)?;
+                self.has_lines_of(stored);
                 Some((action.name.clone(), stored.created))
             };
             view.workflows.get(&workflow).and_then(action)
@@ -156,7 +157,13 @@ impl Server {
     /// Queues a line that came by syslog: for the running workflow of its machine, or else for the machine.
     pub fn keep_syslog(&self, line: SyslogLine<'_>, now: Timestamp) {
         let Some(logs) = self.logs() else { return };
-        let place = Place::of(&self.view(), &line, |agent| self.0.agents.does_send_output(agent));
+        let place = {
+            let view = self.view();
+            let place = Place::of(&view, &line, |agent| self.0.agents.does_send_output(agent));
+            let workflow = place.as_ref().and_then(|place| view.workflows.get(place.workflow.as_ref()?));
+            workflow.into_iter().for_each(|stored| self.has_lines_of(stored));
+            place
+        };
         let Some(Place { source, from, action, workflow }) = place else { return };
         if let (Some(workflow), Some(percent)) = (workflow, percent(line.text.strip_prefix(OUTPUT).unwrap_or(line.text))) {
             self.said_percent(workflow, &action, percent);

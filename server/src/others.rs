@@ -4,6 +4,7 @@
 //! itself to the others with a certificate of the site's authority.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use access::{Authority, AuthorityError};
 use jiff::{SignedDuration, Timestamp};
 use log::warn;
 use machine::Chain;
-use model::ObjectName;
+use model::{LogServer, ObjectName};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,11 +20,14 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
 use crate::change::encoded;
+use crate::log_servers;
 use crate::service::{Inner, Server};
 use crate::store::{KeyValue, StoreError, Transaction};
 
 const PREFIX: &str = "thimble-server-";
 const URL: &str = "thimble.dev/url";
+/// On the Lease of a server that names itself in each Workflow of which it has lines.
+const NAMES_ITSELF: &str = "thimble.dev/names-itself";
 /// How often a server says that it is there.
 const EVERY: Duration = Duration::from_secs(60);
 /// A server that was silent for so long has no lines left that others could miss.
@@ -51,8 +55,12 @@ pub struct Myself {
 /// Another server of the site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Other {
+    /// As in the name of its Lease.
+    pub id: String,
     pub host: String,
     pub url: String,
+    /// Each Workflow of which it has lines names it. Servers of earlier versions do not.
+    pub names_itself: bool,
 }
 
 impl fmt::Display for Other {
@@ -79,6 +87,8 @@ pub(crate) enum OtherError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("server {host} has left the site, because there is no Lease {PREFIX}{id} of the last 30 days")]
+    Gone { id: String, host: String },
     #[error("{0} does not have a URL that can be called")]
     Url(Other),
     #[error("no call to other servers can be made")]
@@ -90,6 +100,7 @@ pub(crate) enum OtherError {
 /// Of a server that others know.
 pub(crate) struct Others {
     me: Myself,
+    names_itself: AtomicBool,
     authority: Arc<Authority>,
     client: Mutex<Option<(Instant, Client)>>,
 }
@@ -130,12 +141,14 @@ fn key(name: &str) -> String {
 }
 
 /// A server that a Lease describes. `None` for one that is not of a server, or is too old.
-fn read(pair: &KeyValue, now: Timestamp) -> Option<(String, Other)> {
+fn read(pair: &KeyValue, now: Timestamp) -> Option<Other> {
     let lease: Lease = serde_json::from_slice(&pair.value).ok()?;
     let id = lease.metadata.name.strip_prefix(PREFIX)?.to_owned();
     let url = lease.metadata.annotations.get(URL)?.as_str()?.to_owned();
     let seen = lease.spec.renew_time.unwrap_or(Timestamp::MIN);
-    (now.duration_since(seen) < FORGOTTEN).then(|| (id, Other { host: machine::said(&lease.spec.holder_identity, 80), url }))
+    let names_itself = lease.metadata.annotations.contains_key(NAMES_ITSELF);
+    let other = Other { id, host: machine::said(&lease.spec.holder_identity, 80), url, names_itself };
+    (now.duration_since(seen) < FORGOTTEN).then_some(other)
 }
 
 impl Server {
@@ -144,10 +157,11 @@ impl Server {
     /// # Errors
     /// When the store fails.
     pub async fn meet_others(&self, me: Myself, authority: Arc<Authority>) -> Result<(), StoreError> {
-        let others = Others { me, authority, client: Mutex::default() };
-        self.say_where(&others.me).await?;
+        let others = Others { me, names_itself: AtomicBool::new(false), authority, client: Mutex::default() };
+        self.say_where(&others).await?;
         if self.0.others.set(others).is_ok() {
             tokio::spawn(keep(Arc::downgrade(&self.0)));
+            tokio::spawn(log_servers::write(Arc::downgrade(&self.0)));
         }
         Ok(())
     }
@@ -157,8 +171,16 @@ impl Server {
         let Some(own) = self.0.others.get() else { return Ok(Vec::new()) };
         let (pairs, _) = self.0.store.list(&key(PREFIX)).await?;
         let now = Timestamp::now();
-        let found = pairs.iter().filter_map(|pair| read(pair, now)).filter(|(id, _)| *id != own.me.id);
-        Ok(found.map(|(_, other)| other).collect())
+        Ok(pairs.iter().filter_map(|pair| read(pair, now)).filter(|other| other.id != own.me.id).collect())
+    }
+
+    /// From now on each Workflow of which this server has lines names it, and only for those others ask it.
+    pub(crate) async fn says_that_it_names_itself(&self) {
+        let Some(own) = self.0.others.get() else { return };
+        own.names_itself.store(true, Ordering::Relaxed);
+        if let Err(reason) = self.say_where(own).await {
+            warn!("the other servers ask this one for every log until its Lease is written: {}", Chain(&reason));
+        }
     }
 
     /// Asks another server, which answers from what it has itself.
@@ -199,7 +221,11 @@ impl Server {
         serde_json::from_slice(&bytes).map_err(|source| OtherError::Content { other: other.clone(), source })
     }
 
-    async fn say_where(&self, me: &Myself) -> Result<(), StoreError> {
+    async fn say_where(&self, Others { me, names_itself, .. }: &Others) -> Result<(), StoreError> {
+        let mut annotations = Map::from_iter([(URL.to_owned(), me.url.clone().into())]);
+        if names_itself.load(Ordering::Relaxed) {
+            annotations.insert(NAMES_ITSELF.to_owned(), "true".into());
+        }
         let (name, now) = (format!("{PREFIX}{}", me.id), Timestamp::now());
         let pair = self.0.store.get(&key(&name)).await?;
         let before: Option<Lease> = pair.as_ref().and_then(|pair| serde_json::from_slice(&pair.value).ok());
@@ -210,7 +236,7 @@ impl Server {
                 name: name.clone(),
                 namespace: "default".to_owned(),
                 creation_timestamp: Some(created),
-                annotations: Map::from_iter([(URL.to_owned(), me.url.clone().into())]),
+                annotations,
             },
             spec: Spec {
                 holder_identity: me.host.clone(),
@@ -228,6 +254,14 @@ impl Server {
 }
 
 impl Others {
+    pub(crate) fn me(&self) -> LogServer {
+        LogServer { id: self.me.id.clone(), host: self.me.host.clone() }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.me.id
+    }
+
     fn client(&self) -> Result<Client, OtherError> {
         let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = kept.as_ref().filter(|(made, _)| made.elapsed() < RENEWED) {
@@ -257,7 +291,7 @@ async fn keep(server: Weak<Inner>) {
         let Some(inner) = server.upgrade() else { return };
         let server = Server(inner);
         let Some(own) = server.0.others.get() else { return };
-        let said = server.say_where(&own.me).await;
+        let said = server.say_where(own).await;
         if let Err(reason) = &said
             && works
         {
@@ -293,10 +327,15 @@ mod tests {
     #[test]
     fn only_the_lease_of_a_server_names_one_and_an_old_one_is_forgotten() {
         let hours = |hours: i64| Timestamp::from_second(hours * 3600).unwrap();
-        let other = || Some(("01a".to_owned(), Other { host: "node-b".to_owned(), url: "https://192.0.2.21:6443".to_owned() }));
+        let other = |names_itself| {
+            let (id, host, url) = ("01a".to_owned(), "node-b".to_owned(), "https://192.0.2.21:6443".to_owned());
+            Some(Other { id, host, url, names_itself })
+        };
+        let names_itself = |lease: &mut Lease| drop(lease.metadata.annotations.insert(NAMES_ITSELF.to_owned(), "true".into()));
         for (case, pair, now, expected) in [
-            ("a server", lease(|_| {}), hours(1), other()),
-            ("after three weeks of silence", lease(|_| {}), hours(21 * 24), other()),
+            ("a server of an earlier version", lease(|_| {}), hours(1), other(false)),
+            ("a server", lease(names_itself), hours(1), other(true)),
+            ("after three weeks of silence", lease(names_itself), hours(21 * 24), other(true)),
             ("after a month of silence", lease(|_| {}), hours(31 * 24), None),
             ("the lease of the leader", lease(|lease| lease.metadata.name = "thimble-server".to_owned()), hours(1), None),
             ("one without a URL", lease(|lease| lease.metadata.annotations.clear()), hours(1), None),

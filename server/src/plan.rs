@@ -276,6 +276,7 @@ impl Planner<'_> {
             self.carried(&mut new.metadata, None);
             let problem = if came_finished {
                 (new.status.logged, new.status.paused) = (None, None);
+                new.status.log_servers.clear(); // the lines stay where they are
                 self.imported(&new)
             } else {
                 new.status = WorkflowStatus::default();
@@ -310,7 +311,8 @@ impl Planner<'_> {
             None
         } else if came_finished && !is_open(&old) {
             // A workflow that was not ready yet, but finished elsewhere, does not become an order.
-            next.status = WorkflowStatus { logged: old.status.logged, paused: None, ..new.status };
+            let log_servers = old.status.log_servers.clone();
+            next.status = WorkflowStatus { logged: old.status.logged, paused: None, log_servers, ..new.status };
             self.imported(&next)
         } else {
             let problem = self.render_or_refuse(&mut next);
@@ -383,8 +385,8 @@ impl Planner<'_> {
     /// of the template.
     fn render(&mut self, workflow: &mut Workflow) -> (Option<String>, Vec<Mistake>) {
         let namespace = workflow.metadata.namespace.clone();
-        let WorkflowStatus { ordered, logged, ref paused, .. } = workflow.status;
-        workflow.status = WorkflowStatus { ordered, logged, paused: paused.clone(), ..WorkflowStatus::default() };
+        let WorkflowStatus { ordered, logged, paused, log_servers, .. } = std::mem::take(&mut workflow.status);
+        workflow.status = WorkflowStatus { ordered, logged, paused, log_servers, ..WorkflowStatus::default() };
         if workflow.spec.disabled == Some(true) {
             return not_ready(workflow, None, "disabled".to_owned());
         }

@@ -30,6 +30,7 @@ use crate::http::uploads::Turns;
 use crate::last_steps::{self, LastSteps};
 use crate::latest::Latest;
 use crate::leader::Leader;
+use crate::log_servers::LogServers;
 use crate::metrics::{Commits, Metrics};
 use crate::others::Others;
 use crate::percents::{self, Percents};
@@ -114,6 +115,7 @@ pub(crate) struct Inner {
     pub latest: Latest,
     /// The other servers of the site, once they know where this one is.
     pub others: OnceLock<Others>,
+    pub log_servers: LogServers,
     /// Wakes the task that shares the tokens of the site.
     pub tokens: Arc<Notify>,
     /// Wakes the task that runs rollouts.
@@ -231,6 +233,7 @@ impl Server {
             leader: Leader::new(!is_shared),
             latest: Latest::default(),
             others: OnceLock::new(),
+            log_servers: LogServers::default(),
             tokens: Arc::default(),
             rollouts: Arc::default(),
             config: RwLock::new(Arc::new(config)),

@@ -249,6 +249,9 @@ impl Server {
             if !news {
                 return Ok::<_, ReportError>((news, Transaction::default()));
             }
+            if self.gets_lines_of(workflow, &report.agent) {
+                self.own_log_server().into_iter().for_each(|own| workflow.name_log_server(own));
+            }
             let mut others = self.conclude(workflow, now)?;
             let succeeded = report.state == ActionState::Success || progress::is_in_background(workflow, report);
             if succeeded && !workflow.status.state.is_some_and(WorkflowState::is_final) {

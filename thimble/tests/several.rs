@@ -10,8 +10,14 @@ use std::time::{Duration, Instant};
 
 use etcd::cluster::{Cluster, LIMITS};
 use ports::free;
+use proto::action_status_request::StateType;
+use proto::logs::logs_client::LogsClient;
+use proto::logs::{AppendRequest, Line};
+use proto::workflow_service_client::WorkflowServiceClient;
+use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
+const MAC: &str = "52:54:00:12:34:56";
 const LIMIT: Duration = Duration::from_secs(120);
 
 const OBJECTS: &str = "apiVersion: tinkerbell.org/v1alpha1
@@ -50,6 +56,7 @@ fn thimble() -> Command {
 struct Host {
     folder: tempfile::TempDir,
     http: SocketAddr,
+    grpc: SocketAddr,
     child: Child,
     words: Vec<String>,
 }
@@ -64,12 +71,12 @@ impl Drop for Host {
 impl Host {
     fn start(store: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let http = free();
-        let ports = [http, free(), free()].map(|port| port.to_string());
+        let (http, grpc) = (free(), free());
+        let ports = [http, grpc, free()].map(|port| port.to_string());
         let words = ["server", "--address", "127.0.0.1", "--http", &ports[0], "--grpc", &ports[1], "--api", &ports[2]];
         let words: Vec<String> = words.iter().chain(store).map(|word| (*word).to_owned()).collect();
         let child = begin(folder.path(), &words);
-        let host = Self { folder, http, child, words };
+        let host = Self { folder, http, grpc, child, words };
         host.is_up();
         host
     }
@@ -101,14 +108,43 @@ impl Host {
                 {{"mac":"52:54:00:12:34:56","text":"","step":{{"at":"{at}","kind":"script","asked":"GET {text}","answered":"a script"}}}}]"#
         );
         let socket = self.folder.path().join("api.sock");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have done it
-        let status = runtime.block_on(async {
+        let status = wait_for(async {
             let client = reqwest::Client::builder().unix_socket(socket).no_proxy().build().unwrap();
             let sent = client.post(format!("http://localhost{}", api::paths::SYSLOG)).body(body).send();
             sent.await.unwrap().status().as_u16()
         });
         assert_eq!(status, 204);
+    }
+
+    /// The agent gets its action from this server, and reports that it runs.
+    fn begins(&self) -> ActionResponse {
+        wait_for(async {
+            let mut client = WorkflowServiceClient::connect(format!("http://{}", self.grpc)).await.unwrap();
+            let agent_id = Some(MAC.to_owned());
+            let asked = ActionRequest { agent_id: agent_id.clone(), ..ActionRequest::default() };
+            let given = client.get_action(asked).await.unwrap().into_inner();
+            let ActionResponse { workflow_id, task_id, action_id, .. } = given.clone();
+            let action_state = Some(StateType::Running.into());
+            let report = ActionStatusRequest { agent_id, workflow_id, task_id, action_id, action_state, ..Default::default() };
+            client.report_action_status(report).await.unwrap();
+            given
+        })
+    }
+
+    /// The agent sends a line of its action to this server.
+    fn gets(&self, text: &str, of: &ActionResponse) {
+        let lines = vec![Line { text: text.to_owned(), stderr: false, age_milliseconds: 0 }];
+        let (workflow_id, action_id) = (of.workflow_id().to_owned(), of.action_id().to_owned());
+        let request = AppendRequest { agent_id: MAC.to_owned(), workflow_id, action_id, lines, dropped: 0 };
+        wait_for(async {
+            let mut client = LogsClient::connect(format!("http://{}", self.grpc)).await.unwrap();
+            client.append(request).await.unwrap();
+        });
+    }
+
+    /// The id of its data folder.
+    fn id(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("data/server-id")).unwrap().trim().to_owned()
     }
 
     fn log(&self) -> String {
@@ -143,6 +179,11 @@ fn begin(folder: &Path, words: &[String]) -> Child {
     let mut command = thimble();
     command.args(words).arg("--data").arg(folder.join("data")).arg("--socket").arg(folder.join("api.sock"));
     command.env("RUST_LOG", "info").stderr(log).spawn().unwrap()
+}
+
+fn wait_for<T>(what: impl Future<Output = T>) -> T {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have done it
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(what)
 }
 
 fn wait(what: &str, done: impl Fn() -> bool) {
@@ -224,11 +265,9 @@ fn a_server_that_etcd_does_not_know_says_what_to_do() {
     let host = Host::start(&["--store", &store]);
     wait("the advice", || host.log().contains("--max-txn-ops=16384 --max-request-bytes=10485760"));
     drop(cluster);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have done it
     let asked = |path: &str| {
         let url = format!("http://{}{path}", host.http);
-        runtime.block_on(async {
+        wait_for(async {
             let client = reqwest::Client::builder().no_proxy().build().unwrap();
             client.get(url).send().await.unwrap().status().as_u16()
         })
@@ -271,6 +310,14 @@ impl Drop for Following {
     }
 }
 
+/// The words of a server of this site.
+fn site_of(cluster: &Cluster, folder: &Path) -> [String; 4] {
+    let key = folder.join("site.key");
+    std::fs::write(&key, "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n").unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    ["--store".to_owned(), cluster.address("site").to_string(), "--site-key".to_owned(), key.display().to_string()]
+}
+
 #[test]
 fn each_server_shows_the_logs_and_the_boots_that_the_others_have_and_names_one_that_is_down() {
     let cluster = match Cluster::start(1, LIMITS) {
@@ -278,11 +325,8 @@ fn each_server_shows_the_logs_and_the_boots_that_the_others_have_and_names_one_t
         Err(reason) => return eprintln!("SKIPPED: {reason}"),
     };
     let folder = tempfile::tempdir().unwrap();
-    let key = folder.path().join("site.key");
-    std::fs::write(&key, "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n").unwrap();
-    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let (address, key) = (cluster.address("site").to_string(), key.display().to_string());
-    let site = ["--store", &address, "--site-key", &key];
+    let site = site_of(&cluster, folder.path());
+    let site: Vec<&str> = site.iter().map(String::as_str).collect();
     let one = Host::start(&site);
     let mut other = Host::start(&site);
     let objects = one.file("objects.yaml", OBJECTS);
@@ -330,4 +374,67 @@ fn each_server_shows_the_logs_and_the_boots_that_the_others_have_and_names_one_t
     assert!(in_order(&one, &logs, &["first", "second", "third", "fourth", "fifth", "sixth"]), "{}", one.call(&logs));
     assert_eq!(follows.text().matches("fifth").count(), 1, "{}", follows.text());
     assert_eq!(one.call(&["get", "leases"]).matches("thimble-server-").count(), 2, "it is the same server");
+}
+
+#[test]
+fn a_workflow_names_the_servers_that_have_its_log_and_only_those_are_asked() {
+    let cluster = match Cluster::start(1, LIMITS) {
+        Ok(cluster) => cluster,
+        Err(reason) => return eprintln!("SKIPPED: {reason}"),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let site = site_of(&cluster, folder.path());
+    let site: Vec<&str> = site.iter().map(String::as_str).collect();
+    let one = Host::start(&site);
+    let (mut other, mut third) = (Host::start(&site), Host::start(&site));
+    let leases = || one.call(&["get", "leases", "-o", "yaml"]).matches("thimble.dev/names-itself").count();
+    wait("what each server says of itself", || leases() == 3);
+    let objects = one.file("objects.yaml", OBJECTS);
+    one.call(&["apply", "-f", objects.to_str().unwrap()]);
+
+    let action = one.begins();
+    one.gets("first", &action);
+    let named = |host: &Host| {
+        let object = one.call(&["get", "workflow", "w", "-o", "yaml"]);
+        assert!(object.matches(&host.id()).count() <= 1, "{object}");
+        object.contains("logServers") && object.contains(&host.id())
+    };
+    wait("the name of the one server", || named(&one));
+    wait("first", || other.call(&["logs", "w"]).contains("first"));
+    assert!(!named(&other) && !named(&third), "they have nothing of it");
+    assert!(one.call(&["workflow", "show", "w"]).contains("Log on"), "{}", one.call(&["workflow", "show", "w"]));
+
+    // A server without lines is not asked, so nothing is missing without it.
+    third.kill();
+    for host in [&one, &other] {
+        let log = host.call(&["logs", "w"]);
+        assert!(log.contains("first") && !log.contains("missing"), "{log}");
+    }
+    assert!(one.call(&["logs", "--machine", "node-1"]).contains("missing"), "all are asked for what a machine said");
+
+    // A server that gets its first line later joins those that are followed.
+    let follows = Following::begin(&one, &["logs", "w", "--follow"]);
+    follows.shows("first");
+    other.hears("second");
+    follows.shows("second");
+    assert!(named(&one) && named(&other));
+    assert!(!follows.text().contains("missing"), "{}", follows.text());
+    other.kill();
+    follows.shows("the lines that it has are missing here");
+    let log = one.call(&["logs", "w"]);
+    assert!(log.contains("first") && !log.contains("second"), "{log}");
+    assert!(
+        log.contains(" at https://127.0.0.1:") && log.matches("the lines that it has are missing here").count() == 1,
+        "{log}"
+    );
+
+    // It is asked again while the log is followed, also if it was away at the beginning.
+    let again = Following::begin(&one, &["logs", "w", "--follow"]);
+    again.shows("missing here");
+    other.start_again();
+    again.shows("second");
+    other.kill();
+    one.call(&["delete", "lease", &format!("thimble-server-{}", other.id())]);
+    let log = one.call(&["logs", "w"]);
+    assert!(log.contains("has left the site"), "{log}");
 }

@@ -34,6 +34,6 @@ pub use template::{
 };
 pub use upstream::{Ignored, ignored_keys, ignored_objects};
 pub use workflow::{
-    ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, Logged, Paused, Progress,
-    Workflow, WorkflowAction, WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask, took_text,
+    ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, LogServer, Logged, Paused,
+    Progress, Workflow, WorkflowAction, WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask, took_text,
 };

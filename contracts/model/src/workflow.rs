@@ -104,8 +104,20 @@ pub struct WorkflowStatus {
     /// How far its event log goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logged: Option<Logged>,
+    /// Of several servers those that have lines of its log. It is not part of the event log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log_servers: Vec<LogServer>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<WorkflowTask>,
+}
+
+/// A server that has lines of a log in its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogServer {
+    /// As in its Lease, `thimble-server-ID`.
+    pub id: String,
+    #[serde(default)]
+    pub host: String,
 }
 
 /// How far an action is, by its own words: a line `progress 45% ...`.

@@ -261,6 +261,7 @@ const PROGRESS: Table = &[
     ("status.currentState", "The task and the action that come next or run now."),
     ("status.globalExecutionStop", "When the workflow must have ended."),
     ("status.globalTimeout", "Seconds for the whole workflow."),
+    ("status.logServers", "Of several servers those that have lines of its log."),
     ("status.logged", "How much the actions have printed."),
     ("status.message", "Why the workflow is in this state."),
     ("status.ordered", "When its machine got the order."),

@@ -195,6 +195,7 @@ static WORKFLOW_STATUS: Shape = Shape::Record(&[
     ),
     f("globalExecutionStop", TIME),
     f("globalTimeout", INT),
+    f("logServers", Shape::List(&LOG_SERVER)),
     f("logged", Shape::Record(&[f("entries", INT), f("latest", TIME)])),
     f("message", TEXT),
     f("ordered", TIME),
@@ -206,6 +207,8 @@ static WORKFLOW_STATUS: Shape = Shape::Record(&[
     f("tasks", Shape::List(&TASK_STATUS)),
     f("templateRendering", TEXT),
 ]);
+
+static LOG_SERVER: Shape = Shape::Record(&[f("host", TEXT), f("id", TEXT)]);
 
 static TASK_STATUS: Shape = Shape::Record(&[
     f("actions", Shape::List(&ACTION_STATUS)),

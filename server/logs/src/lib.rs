@@ -129,6 +129,17 @@ impl Logs {
         found.max_by_key(|(revision, _)| *revision).map(|(_, source)| source.clone())
     }
 
+    /// The Workflows that have a line here: `NAMESPACE/NAME`, and the revision of the first write.
+    #[must_use]
+    pub fn workflows(&self) -> Vec<(String, u64)> {
+        let index = self.shared.index();
+        let split = |source: &Source| match source {
+            Source::Workflow(name) => Some((name.rsplit_once('@')?.0.to_owned(), source.run())),
+            Source::Machine(_) | Source::Unknown => None,
+        };
+        index.workflows("").filter_map(split).collect()
+    }
+
     /// Reads from the first kept line, or from the first one at or after `since`.
     #[must_use]
     pub fn read(&self, source: Source, since: Option<Timestamp>) -> Reader {

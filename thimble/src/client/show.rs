@@ -163,10 +163,12 @@ pub(super) fn print_workflow(
     writeln!(out, "Workflow  {}", clean(&workflow.name().to_string()))?;
     let state = status.state.map_or("not ready", WorkflowState::as_str);
     writeln!(out, "State     {}", Paint::of_this_process().word(state))?;
+    let hosts: Vec<&str> = status.log_servers.iter().map(|server| server.host.as_str()).collect();
     let facts = [
         ("Message", status.message.as_str()),
         ("Template", spec.template_ref.as_str()),
         ("Hardware", spec.hardware_ref.as_str()),
+        ("Log on", &hosts.join(", ")),
     ];
     for (label, text) in facts.iter().filter(|(_, text)| !text.is_empty()) {
         writeln!(out, "{label:<8}  {}", clean(text))?;

@@ -7,7 +7,7 @@ use super::resources::text;
 /// Metadata that means something on another server, too.
 const KEPT: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 /// What the server notes of a Workflow for itself.
-const NOTED: [&str; 4] = ["logged", "paused", "ordered", "cancellation"];
+const NOTED: [&str; 5] = ["logged", "paused", "ordered", "cancellation", "logServers"];
 
 /// The object without what belongs to its server: revisions, times, owners, and every status but that of a finished Workflow.
 pub fn portable(mut object: Value) -> Value {

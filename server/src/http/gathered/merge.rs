@@ -24,6 +24,8 @@ const TOGETHER: usize = 512;
 
 /// What one server has.
 pub struct Part {
+    /// The name of its server.
+    from: String,
     said: Option<BoxStream<'static, Said>>,
     ready: VecDeque<LogLine>,
     /// It has sent what it had. From then on its lines are new ones, and others do not wait for them.
@@ -35,7 +37,12 @@ pub struct Part {
 
 impl Part {
     pub fn of(said: BoxStream<'static, Said>) -> Self {
-        Self { said: Some(said), ready: VecDeque::new(), is_caught_up: false, is_own: false, held_up: Duration::ZERO }
+        let (from, ready) = ("a server of the site".to_owned(), VecDeque::new());
+        Self { from, said: Some(said), ready, is_caught_up: false, is_own: false, held_up: Duration::ZERO }
+    }
+
+    pub fn from(self, from: String) -> Self {
+        Self { from, ..self }
     }
 
     /// The lines of this server.
@@ -55,8 +62,16 @@ impl Part {
     }
 }
 
+/// What a merge waits for.
+enum News {
+    Said(usize, Option<Said>),
+    Joined(Option<Part>),
+}
+
 pub struct Merge {
     parts: Vec<Part>,
+    /// Parts that come later.
+    joining: Option<BoxStream<'static, Part>>,
     follow: bool,
     /// The part that is asked first the next time, so that no other one keeps its turn away.
     first: usize,
@@ -66,7 +81,12 @@ pub struct Merge {
 
 impl Merge {
     pub fn new(parts: Vec<Part>, follow: bool) -> Self {
-        Self { parts, follow, first: 0, ends: None }
+        Self { parts, joining: None, follow, first: 0, ends: None }
+    }
+
+    /// With parts that come while the others are read.
+    pub fn joined_by(self, parts: BoxStream<'static, Part>) -> Self {
+        Self { joining: Some(parts), ..self }
     }
 
     /// The next lines. None for a while in which nothing came; `None` at the end.
@@ -78,7 +98,7 @@ impl Merge {
                 if !lines.is_empty() {
                     return Some(lines);
                 }
-                let is_over = self.parts.iter().all(|part| part.said.is_none());
+                let is_over = self.joining.is_none() && self.parts.iter().all(|part| part.said.is_none());
                 if is_over || self.ends.is_some_and(|ends| ends <= Instant::now()) {
                     return None;
                 }
@@ -89,7 +109,9 @@ impl Merge {
                 part.held_up += from.elapsed();
             }
             match waited {
-                Ok((at, said)) => self.take(at, said),
+                Ok(News::Said(at, said)) => self.take(at, said),
+                Ok(News::Joined(Some(part))) => self.parts.push(part),
+                Ok(News::Joined(None)) => self.joining = None,
                 Err(_) if self.parts.iter().any(Part::holds_up) => self.give_up(),
                 Err(_) if self.ends.is_some() => {}
                 Err(_) => return Some(Vec::new()),
@@ -107,8 +129,8 @@ impl Merge {
         }
     }
 
-    /// The next word of any part that has no line left.
-    async fn said(&mut self) -> (usize, Option<Said>) {
+    /// The next word of any part that has no line left, or the next part.
+    async fn said(&mut self) -> News {
         let (count, first) = (self.parts.len().max(1), self.first);
         self.first = (first + 1) % count;
         let mut waiting: Vec<(usize, &mut Part)> =
@@ -119,10 +141,22 @@ impl Merge {
             Some(Box::pin(async move { (at, said.next().await) }))
         });
         let words: Vec<_> = words.collect();
-        if words.is_empty() {
-            return std::future::pending().await; // lines are ready, so this is not called
+        let said = async {
+            match words.is_empty() {
+                true => std::future::pending().await, // lines are ready, or only further parts may come
+                false => select_all(words).await.0,
+            }
+        };
+        let joined = async {
+            match &mut self.joining {
+                Some(joining) => joining.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            (at, said) = said => News::Said(at, said),
+            part = joined => News::Joined(part),
         }
-        select_all(words).await.0
     }
 
     fn take(&mut self, at: usize, said: Option<Said>) {
@@ -148,7 +182,7 @@ impl Merge {
         let follow = self.follow;
         for part in self.parts.iter_mut().filter(|part| part.holds_up()) {
             part.is_caught_up = true;
-            part.ready.push_back(note("a server of the site sends its part of this log too slowly"));
+            part.ready.push_back(note(&format!("{} sends its part of this log too slowly", part.from)));
             if !follow {
                 part.said = None;
             }

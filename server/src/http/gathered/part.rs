@@ -10,6 +10,7 @@ use machine::Chain;
 use reqwest::Response;
 use tokio::time::sleep;
 
+use super::merge::Part;
 use super::question;
 use crate::http::logs::{LogQuery, Place, has_ended};
 use crate::others::{Other, OtherError};
@@ -63,26 +64,46 @@ impl Again {
 }
 
 /// An answer of another server.
+#[derive(Default)]
 pub struct Remote {
+    /// The name of the server.
+    from: String,
     answer: Option<Response>,
     again: Option<Again>,
     unread: Vec<u8>,
     is_quiet: bool,
     /// It was said that it does not answer.
     is_lost: bool,
+    /// Why it did not answer at first, until that was said.
+    was_away: Option<String>,
     last: Option<Timestamp>,
 }
 
 impl Remote {
-    pub fn new(answer: Response, again: Option<Again>) -> Self {
-        Self { answer: Some(answer), again, unread: Vec::new(), is_quiet: false, is_lost: false, last: None }
+    pub fn new(other: &Other, answer: Response, again: Option<Again>) -> Self {
+        Self { from: other.to_string(), answer: Some(answer), again, ..Self::default() }
     }
 
-    pub fn said(self) -> BoxStream<'static, Said> {
+    /// A server that does not answer yet.
+    pub fn away(reason: String, again: Again) -> Self {
+        let from = again.other.to_string();
+        Self { from, again: Some(again), is_lost: true, was_away: Some(reason), ..Self::default() }
+    }
+
+    /// Its lines as a part of the whole.
+    pub fn part(self) -> Part {
+        let from = self.from.clone();
+        Part::of(self.said()).from(from)
+    }
+
+    fn said(self) -> BoxStream<'static, Said> {
         stream::unfold(self, |mut remote| async move { Some((remote.next().await?, remote)) }).boxed()
     }
 
     async fn next(&mut self) -> Option<Said> {
+        if let Some(reason) = self.was_away.take() {
+            return Some(Said::Lost(reason));
+        }
         loop {
             let lines = self.whole_lines();
             if !lines.is_empty() {
@@ -97,13 +118,12 @@ impl Remote {
                     Ok(Some(bytes)) if self.unread.len() + bytes.len() <= LONGEST => self.unread.extend_from_slice(&bytes),
                     Ok(Some(_)) => {
                         self.answer = None;
-                        return Some(Said::Lost("a server sends a line without an end".to_owned()));
+                        return Some(Said::Lost(format!("{} sends a line without an end", self.from)));
                     }
                     Ok(None) => self.answer = None,
                     Err(reason) => {
-                        let host = answer.url().host_str().unwrap_or_default().to_owned();
                         self.answer = None;
-                        let said = format!("the server at {host} broke off: {}", Chain(&reason.without_url()));
+                        let said = format!("{} broke off: {}", self.from, Chain(&reason.without_url()));
                         return Some(self.lost(said));
                     }
                 },

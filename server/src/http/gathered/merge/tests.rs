@@ -104,3 +104,16 @@ async fn an_answer_without_news_shows_now_and_then_that_it_is_there() {
     assert_eq!(merge.next().await.unwrap(), []);
     assert_eq!(begun.elapsed().as_secs(), HEARTBEAT.as_secs());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_gets_lines_later_joins_and_the_end_waits_for_those_that_may() {
+    let first = part(vec![(0, lines(&[(1, "one")])), (0, Said::Quiet), (3000, lines(&[(5, "five")]))], true);
+    let later = stream::iter([2000]).then(|after| async move {
+        sleep(Duration::from_millis(after)).await;
+        part(vec![(0, lines(&[(3, "three")])), (0, Said::Quiet), (5000, lines(&[(9, "nine")]))], true)
+    });
+    let merge = Merge::new(vec![first], true).joined_by(later.boxed());
+    assert_eq!(all(merge).await, ["one", "three", "five", "nine"]);
+    let never = Merge::new(vec![part(vec![(0, lines(&[(1, "one")]))], true)], true).joined_by(stream::pending().boxed());
+    assert!(tokio::time::timeout(Duration::from_secs(3600), all(never)).await.is_err());
+}
