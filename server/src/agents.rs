@@ -56,6 +56,25 @@ struct Table {
     called: Option<HashSet<AgentId>>,
     swept: usize,
     strangers: Strangers,
+    /// Silent agents of running actions, whose next call is news.
+    expected: HashSet<AgentId>,
+    /// Those of them that have called.
+    returned: Vec<AgentId>,
+}
+
+impl Table {
+    /// The latest call of an agent.
+    fn heard(&self, id: &AgentId, since: Timestamp) -> Heard {
+        let known = self.known.get(id);
+        let at = known.map(|known| known.agent.last_seen).or_else(|| Some(self.strangers.get(id)?.1));
+        Heard { at: at.map_or(since, |at| at.max(since)), watches: known.is_some_and(|known| known.watches) }
+    }
+
+    fn calls(&mut self, id: &AgentId) {
+        if !self.expected.is_empty() && self.expected.remove(id) {
+            self.returned.push(id.clone());
+        }
+    }
 }
 
 struct Known {
@@ -99,6 +118,7 @@ impl Agents {
         if let Some(called) = &mut table.called {
             called.insert(id.clone());
         }
+        table.calls(id);
         let Some(known) = table.known.get_mut(id) else {
             if table.known.len() >= table.swept.max(SWEEP) {
                 table.known.retain(|id, _| is_known(id));
@@ -126,6 +146,7 @@ impl Agents {
     /// Records a call of an agent that no object names.
     pub fn stranger(&self, id: &AgentId, address: Option<SocketAddr>, now: Timestamp) -> First {
         let table = &mut *self.table();
+        table.calls(id);
         let was_known = table.known.remove(id).is_some();
         let first = table.strangers.seen(id, address, now);
         if was_known { First::No } else { first }
@@ -187,10 +208,23 @@ impl Agents {
 
     #[must_use]
     pub fn heard(&self, id: &AgentId, since: Timestamp) -> Heard {
-        let table = self.table();
-        let known = table.known.get(id);
-        let at = known.map(|known| known.agent.last_seen).or_else(|| Some(table.strangers.get(id)?.1));
-        Heard { at: at.map_or(since, |at| at.max(since)), watches: known.is_some_and(|known| known.watches) }
+        self.table().heard(id, since)
+    }
+
+    /// The next call of this agent is news. `heard` is what the caller knows of it.
+    pub fn expect(&self, id: &AgentId, since: Timestamp, heard: Heard) {
+        let mut table = self.table();
+        let has_called = table.heard(id, since).at != heard.at;
+        table.expected.insert(id.clone());
+        if has_called {
+            table.calls(id);
+        }
+    }
+
+    /// Agents that were expected and have called.
+    #[must_use]
+    pub fn returned(&self) -> Vec<AgentId> {
+        std::mem::take(&mut self.table().returned)
     }
 
     /// The host's clock was set. The times of calls move with it, so each call stays as long ago as it was.
@@ -222,6 +256,7 @@ impl Agents {
     pub fn called_elsewhere(&self, calls: BTreeMap<AgentId, Call>) {
         let table = &mut *self.table();
         for (id, call) in calls {
+            table.calls(&id);
             let known = table.known.entry(id).or_insert_with_key(|id| {
                 let (address, attributes, modaliases) = (None, None, Vec::new());
                 let agent = Agent {
@@ -242,7 +277,9 @@ impl Agents {
 
     /// Another server has stored what an agent reported.
     pub fn learned(&self, new: Agent) {
-        match self.table().known.entry(new.id.clone()) {
+        let mut table = self.table();
+        table.calls(&new.id);
+        match table.known.entry(new.id.clone()) {
             Entry::Vacant(place) => drop(place.insert(Known::of(new))),
             Entry::Occupied(known) => {
                 let agent = &mut known.into_mut().agent;

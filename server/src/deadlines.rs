@@ -1,7 +1,7 @@
 //! Deadlines: workflows whose global timeout has passed, and actions that their agent does not end. When the host's clock
 //! is set, deadlines move with it.
 
-use std::sync::{PoisonError, Weak};
+use std::sync::{MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,9 +10,37 @@ use machine::Chain;
 
 use crate::change::Acting;
 use crate::clock::{Clock, heard_after};
+use crate::due::Due;
 use crate::progress::Command;
 use crate::service::{Inner, Server};
 use crate::store::StoreError;
+use crate::wake::Subject;
+
+impl Inner {
+    /// The order in which running workflows are looked at.
+    pub(crate) fn due(&self) -> MutexGuard<'_, Due> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Workflows have changed, as the view shows.
+    pub(crate) fn follow_running<'a>(&self, subjects: impl IntoIterator<Item = &'a Subject>) {
+        let view = self.view();
+        let mut due = self.due();
+        for subject in subjects {
+            match subject {
+                Subject::Workflow(name) if view.is_running(name) => due.changed(name),
+                Subject::Workflow(name) => due.remove(name),
+                Subject::Agent(_) => {}
+            }
+        }
+    }
+
+    /// After this nothing counts that was known of their times.
+    pub(crate) fn look_at_all_running(&self) {
+        let view = self.view();
+        *self.due() = Due::of(view.running().map(|stored| stored.object.name()));
+    }
+}
 
 impl Server {
     /// When this process started, in terms of the current clock.
@@ -23,6 +51,7 @@ impl Server {
     /// Calls of agents from before are not known.
     pub(crate) fn begin_to_hear(&self, now: Timestamp) {
         *self.0.started.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        self.0.look_at_all_running();
     }
 
     /// The host's clock was set by this much. Each deadline keeps its remaining time, and each call of an agent stays as
@@ -33,6 +62,8 @@ impl Server {
             *started = heard_after(*started, by, now);
         }
         self.0.agents.clock_moved(by, now);
+        self.0.look_at_all_running();
+        self.0.rollouts.notify_one();
         // The deadlines of a site with several servers are of several clocks, which NTP keeps together.
         if self.0.store.is_shared() {
             return;

@@ -14,6 +14,7 @@ mod change;
 mod clock;
 mod deadlines;
 mod discovery;
+mod due;
 mod enrolment;
 mod entrance;
 mod events;

@@ -30,7 +30,7 @@ pub use decide::decide;
 pub use evolve::evolve;
 pub use failure::{deadline, time_left};
 pub use happened::{Fact, Happened};
-pub use lost::{Heard, is_neglected, runs_on};
+pub use lost::{Heard, is_neglected, is_silent, next_look, runs_on};
 pub use stop::{is_agent_of, is_in_background, is_left_by, is_waiting, running_action, why_stop};
 pub use waits::{Around, waits};
 

@@ -24,6 +24,7 @@ use crate::agents::Agents;
 use crate::change::Tries;
 use crate::deadlines::{expire, host_clock};
 use crate::discovery::Discovery;
+use crate::due::Due;
 use crate::events::{Hub, Reader};
 use crate::health::Health;
 use crate::http::uploads::Turns;
@@ -103,6 +104,8 @@ pub(crate) struct Inner {
     pub uploads: Turns,
     pub events: Hub,
     pub agents: Agents,
+    /// Workflows with a running action.
+    pub due: Mutex<Due>,
     pub discovery: Discovery,
     pub logs: Option<Logs>,
     pub steps: Steps,
@@ -153,6 +156,10 @@ impl Inner {
     /// The settings as they are now.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -206,7 +213,7 @@ impl Server {
         // Each reads much, and none needs another.
         let (loaded, logs, steps) = tokio::join!(load(&*store), open_logs(config.logs.clone()), open_steps(folder));
         let (view, agents, watch) = loaded?;
-        let revision = view.revision;
+        let (revision, due) = (view.revision, Due::of(view.running().map(|stored| stored.object.name())));
         info!(
             "{} hardware, {} templates, {} workflows in the store",
             view.hardware.len(),
@@ -222,6 +229,7 @@ impl Server {
             uploads: Turns::default(),
             events: Hub::new(Timestamp::now()),
             agents,
+            due: Mutex::new(due),
             discovery: Discovery::default(),
             logs,
             steps,
@@ -276,7 +284,7 @@ impl Server {
     }
 
     pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
-        self.0.view.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.view()
     }
 
     /// A copy of the current view, for work that takes longer than a lookup. It costs the same at any size.

@@ -409,6 +409,12 @@ impl View {
         self.expiring.iter().map(|(_, name)| name).chain(&self.running).cloned().collect()
     }
 
+    /// Whether an action of this workflow runs.
+    #[must_use]
+    pub fn is_running(&self, name: &ObjectName) -> bool {
+        self.running.contains(name)
+    }
+
     /// Workflows with a running action.
     pub fn running(&self) -> impl Iterator<Item = &Stored<Workflow>> {
         self.running.iter().filter_map(|name| self.workflows.get(name))

@@ -276,16 +276,35 @@ impl Server {
         }
     }
 
-    /// Workflows whose agent is lost or does not end its action in time.
+    /// Workflows whose agent is lost or does not end its action in time. Only those are looked at whose time has come, or that
+    /// have changed, or whose agent has called after a silence.
     pub(crate) fn neglected(&self, now: Timestamp) -> Vec<(ObjectName, Heard)> {
-        let view = self.snapshot(); // thousands may run, and nothing waits for this look at them
+        let returned = self.0.agents.returned();
+        let of_returned: Vec<ObjectName> = {
+            let view = self.view();
+            returned.iter().flat_map(|agent| view.workflows_of(agent)).map(|stored| stored.object.name()).collect()
+        };
+        let names = {
+            let mut due = self.0.due();
+            of_returned.iter().for_each(|name| due.changed(name));
+            due.take(now)
+        };
+        let view = self.snapshot(); // after the names were taken: what changes from now on is due again
         let mut found = Vec::new();
-        for stored in view.running() {
+        for name in names {
+            let Some(stored) = view.workflows.get(&name) else { continue };
             let Some(agent) = progress::runs_on(&stored.object) else { continue };
             let heard = self.0.agents.heard(agent, self.started());
-            if progress::is_neglected(&stored.object, heard, now) {
-                found.push((stored.object.name(), heard));
+            if progress::is_silent(heard, now) {
+                self.0.agents.expect(agent, self.started(), heard);
             }
+            let next = if progress::is_neglected(&stored.object, heard, now) {
+                found.push((name.clone(), heard));
+                Some(now) // until its end is stored
+            } else {
+                progress::next_look(&stored.object, heard, now)
+            };
+            next.into_iter().for_each(|next| self.0.due().later(&name, next));
         }
         found
     }

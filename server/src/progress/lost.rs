@@ -36,17 +36,34 @@ pub fn runs_on(workflow: &Workflow) -> Option<&AgentId> {
 pub fn is_neglected(workflow: &Workflow, heard: Heard, now: Timestamp) -> bool {
     let past = workflow.status.action_stop.is_some_and(|stop| now.duration_since(stop) > MARGIN);
     let noted = workflow.status.message.contains(IS_LOST);
-    if !past && !noted && now.duration_since(heard.at) <= SILENT {
+    if !past && !noted && !is_silent(heard, now) {
         return false;
     }
     decide(workflow, &Command::LookAfter(heard), now).is_ok_and(|happened| !happened.is_empty())
+}
+
+/// When time alone can make a workflow neglected that is not so now. `None` if only a change or a call of its agent can.
+#[must_use]
+pub fn next_look(workflow: &Workflow, heard: Heard, now: Timestamp) -> Option<Timestamp> {
+    runs_on(workflow)?;
+    let silent_from = heard.at.checked_add(SILENT).unwrap_or(Timestamp::MAX);
+    let is_silent = now > silent_from;
+    let margin = if is_silent { MARGIN } else { LONG_MARGIN };
+    let over = workflow.status.action_stop.map(|stop| stop.checked_add(margin).unwrap_or(Timestamp::MAX));
+    [Some(silent_from).filter(|_| !is_silent), over].into_iter().flatten().min()
+}
+
+/// Whether the agent is silent for so long that its next call is news.
+#[must_use]
+pub fn is_silent(heard: Heard, now: Timestamp) -> bool {
+    now.duration_since(heard.at) > SILENT
 }
 
 /// The end of an action whose timeout and margin have passed, with the facts about its agent.
 pub(super) fn look_after(workflow: &Workflow, heard: Heard, now: Timestamp) -> Option<Fact> {
     runs_on(workflow)?;
     let status = &workflow.status;
-    let silent = now.duration_since(heard.at) > SILENT;
+    let silent = is_silent(heard, now);
     let last_heard = heard.at.round(jiff::Unit::Second).unwrap_or(heard.at);
     let over = status.action_stop.map(|stop| now.duration_since(stop));
     if over.is_some_and(|over| over > LONG_MARGIN || (over > MARGIN && silent)) {
@@ -71,4 +88,51 @@ pub(super) fn consequences(workflow: &Workflow, which: &Which, silent: bool, now
 pub(super) fn lost_message(workflow: &Workflow, last_heard: Timestamp) -> String {
     let Some((.., task, action)) = current(workflow) else { return String::new() };
     format!("agent {}{IS_LOST}{last_heard}, while action {} was RUNNING", task.agent_id, action.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn workflow(action_stop: Option<Timestamp>, message: &str, is_cancelled: bool) -> Workflow {
+        let cancellation = is_cancelled.then(|| json!({"requested": Timestamp::UNIX_EPOCH}));
+        let action = json!({"id": "1", "name": "one", "image": "i", "timeout": 300, "state": "RUNNING"});
+        let status = json!({
+            "state": "RUNNING", "message": message, "actionStop": action_stop, "cancellation": cancellation,
+            "tasks": [{"id": "t", "name": "t", "agentID": "a", "actions": [action]}],
+        });
+        let (metadata, spec) = (json!({"name": "w", "namespace": "default"}), json!({"templateRef": "t"}));
+        let object = json!({"apiVersion": "tinkerbell.org/v1alpha1", "kind": "Workflow", "metadata": metadata, "spec": spec, "status": status});
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// Each second of two hours is looked at in one way, and only what is due in the other.
+    #[test]
+    fn looks_that_are_due_find_a_neglected_workflow_in_the_same_second_as_one_that_is_looked_at_each_second() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let lost = lost_message(&workflow(None, "", false), at(-400));
+        for stop in [None, Some(-2000), Some(-10), Some(0), Some(100), Some(400), Some(6000)] {
+            for heard in [-1000, -400, -151, -150, -149, 0] {
+                for (watches, message, is_cancelled) in
+                    [(true, "", false), (false, "", false), (true, lost.as_str(), false), (true, "", true), (false, "", true)]
+                {
+                    let case = format!("{stop:?} {heard} {watches} {message:?} {is_cancelled}");
+                    let (workflow, heard) = (workflow(stop.map(at), message, is_cancelled), Heard { at: at(heard), watches });
+                    let each = (0..7200).find(|second| is_neglected(&workflow, heard, at(*second)));
+                    let (mut due, mut looks, mut found) = (Some(at(0)), 0, None);
+                    for second in 0..7200 {
+                        if found.is_none() && due.is_some_and(|due| due <= at(second)) {
+                            looks += 1;
+                            found = is_neglected(&workflow, heard, at(second)).then_some(second);
+                            due = next_look(&workflow, heard, at(second));
+                        }
+                    }
+                    assert_eq!(found, each, "{case}");
+                    assert!(looks <= 8, "{case}: {looks} looks");
+                }
+            }
+        }
+    }
 }

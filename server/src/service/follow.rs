@@ -27,6 +27,7 @@ pub async fn follow(server: Weak<Inner>, mut watch: Watch) {
                     let mut view = inner.view.write().unwrap_or_else(PoisonError::into_inner);
                     changes.iter().for_each(|change| news.add(view.update(change)));
                 }
+                inner.follow_running(&news.subjects);
                 if inner.store.is_shared() {
                     changes.iter().for_each(|change| inner.learn(change));
                 }
@@ -72,6 +73,7 @@ async fn read_again(inner: &Inner) -> Result<Watch, StoreError> {
     let (pairs, revision) = inner.store.list("/").await?;
     let watch = inner.store.watch(revision)?;
     *inner.view.write().unwrap_or_else(PoisonError::into_inner) = View::load(pairs, revision);
+    inner.look_at_all_running();
     inner.revision.send_replace(revision);
     inner.calls.wake_all();
     inner.tokens.notify_one();
