@@ -63,9 +63,9 @@ impl Server {
         }
         self.0.agents.clock_moved(by, now);
         self.0.look_at_all_running();
-        self.0.rollouts.notify_one();
         // The deadlines of a site with several servers are of several clocks, which NTP keeps together.
         if self.0.store.is_shared() {
+            self.0.rollouts.notify_one();
             return;
         }
         if let Err(reason) = self.rollouts_follow_clock(by).await {

@@ -103,8 +103,9 @@ pub(crate) async fn campaign(server: Weak<Inner>, mut stopping: watch::Receiver<
             match &looked {
                 Ok(Ok(Look::Other)) => drop(server.0.leader.until.send_replace(None)),
                 Ok(Ok(look)) => {
+                    let led = server.leads();
                     server.0.leader.until.send_replace(Some(begun + HELD));
-                    if matches!(look, Look::Taken) {
+                    if matches!(look, Look::Taken) || !led {
                         server.leads_anew(Timestamp::now());
                     }
                 }

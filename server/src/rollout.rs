@@ -19,7 +19,8 @@ use crate::change::{Tries, encoded};
 use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::View;
-pub(crate) use drive::drive;
+use drive::Again;
+pub(crate) use drive::{Wake, drive};
 use step::Seen;
 
 pub(crate) const ROLLOUTS: &str = "/rollouts/";
@@ -213,19 +214,35 @@ impl Server {
 
     /// The machines that have begun.
     async fn members(&self, rollout: &Rollout, now: Timestamp) -> Result<BTreeMap<String, Seen>, StoreError> {
+        self.members_until(rollout, now).await.map(|(members, _)| members)
+    }
+
+    /// The machines that have begun, and when the time of the first of them is over that works.
+    async fn members_until(
+        &self,
+        rollout: &Rollout,
+        now: Timestamp,
+    ) -> Result<(BTreeMap<String, Seen>, Option<Timestamp>), StoreError> {
         let name = name_of(rollout);
         let prefix = members_prefix(&name);
         let (pairs, revision) = self.0.store.list(&prefix).await?;
         self.shows(revision).await; // a mark whose Workflow another server has just made would look like one that was deleted
         let limit = SignedDuration::from_secs(i64::from(rollout.spec.machine_timeout));
         let view = self.view();
-        let seen = |pair: &crate::store::KeyValue| {
+        let mut over = None;
+        let mut seen = |pair: &crate::store::KeyValue| {
             let hardware = pair.key.strip_prefix(&prefix)?;
             let begun: Begun = read(&pair.key, &pair.value)?;
             let workflow = view.workflows.get(&workflow_name(&name, hardware)).map(|stored| &*stored.object);
-            Some((hardware.to_owned(), seen(&begun, workflow, limit, now)))
+            let seen = seen(&begun, workflow, limit, now);
+            if seen.state == MemberState::Ordered && !limit.is_zero() {
+                let end = begun.at.checked_add(limit).unwrap_or(Timestamp::MAX);
+                over = Some(over.map_or(end, |over: Timestamp| over.min(end)));
+            }
+            Some((hardware.to_owned(), seen))
         };
-        Ok(pairs.iter().filter_map(seen).collect())
+        let members = pairs.iter().filter_map(&mut seen).collect();
+        Ok((members, over))
     }
 
     /// The host's clock was set by so much: what machines have taken so far stays as long.
@@ -236,35 +253,39 @@ impl Server {
             let at = begun.at.checked_add(by).unwrap_or(begun.at);
             self.replace(&pair.key, Some(&encoded(&Begun { at, ..begun })?)).await?;
         }
+        self.0.rollouts.notify_one();
         Ok(())
     }
 
-    /// One step of every rollout. True while one runs.
-    async fn step_rollouts(&self) -> Result<bool, StoreError> {
+    /// One step of every rollout.
+    async fn step_rollouts(&self) -> Result<Again, StoreError> {
         let (pairs, _) = self.0.store.list(ROLLOUTS).await?;
-        let mut running = false;
+        let mut again = Again::Never;
         for pair in pairs {
             let Some(rollout) = read::<Rollout>(&pair.key, &pair.value) else { continue };
             if rollout.state == RolloutState::Running {
-                running = true;
-                self.step_rollout(rollout, pair.modified).await?;
+                again = again.min(self.step_rollout(rollout, pair.modified).await?);
             }
         }
-        Ok(running)
+        Ok(again)
     }
 
-    async fn step_rollout(&self, mut rollout: Rollout, modified: u64) -> Result<(), StoreError> {
+    async fn step_rollout(&self, mut rollout: Rollout, modified: u64) -> Result<Again, StoreError> {
         let name = name_of(&rollout);
-        let members = self.members(&rollout, Timestamp::now()).await?;
+        let (members, over) = self.members_until(&rollout, Timestamp::now()).await?;
         let next = step::step(&rollout, |hardware| seen_of(&members, hardware));
+        let has_begun = !next.begin.is_empty();
         for hardware in next.begin {
             self.begin_member(&rollout, modified, hardware).await?;
         }
-        let Some((state, reason)) = next.becomes else { return Ok(()) };
+        let Some((state, reason)) = next.becomes else {
+            // A machine that could not be ordered makes room for the next one.
+            return Ok(if has_begun { Again::Soon } else { over.map_or(Again::WhenSomethingHappens, Again::At) });
+        };
         (rollout.state, rollout.reason) = (state, reason);
         match self.commit(Transaction::default().put(rollout_key(&name), modified, encoded(&rollout)?)).await {
             // Another client paused or stopped it meanwhile. The next step sees that.
-            Err(StoreError::Conflict { .. }) => return Ok(()),
+            Err(StoreError::Conflict { .. }) => return Ok(Again::Soon),
             done => done?,
         };
         if rollout.state == RolloutState::Stopped {
@@ -272,7 +293,7 @@ impl Server {
         } else {
             info!("rollout={name} is {}: {}", rollout.state, rollout.reason);
         }
-        Ok(())
+        Ok(Again::Never)
     }
 
     /// Orders one machine, unless the rollout was changed since it was read.

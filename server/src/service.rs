@@ -121,8 +121,7 @@ pub(crate) struct Inner {
     pub log_servers: LogServers,
     /// Wakes the task that shares the tokens of the site.
     pub tokens: Arc<Notify>,
-    /// Wakes the task that runs rollouts.
-    pub rollouts: Arc<Notify>,
+    pub rollouts: Arc<rollout::Wake>,
     config: RwLock<Arc<Config>>,
     /// When the server started. Earlier calls of agents are not known.
     pub started: Mutex<Timestamp>,

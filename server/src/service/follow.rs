@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::What;
 use log::{error, warn};
 use machine::Chain;
+use model::{Kind, WorkflowState};
 
 use super::Inner;
 use crate::rollout::ROLLOUTS;
@@ -37,6 +38,9 @@ pub async fn follow(server: Weak<Inner>, mut watch: Watch) {
                 if changes.iter().any(|change| change.key == TOKENS) {
                     inner.tokens.notify_one();
                 }
+                if news.events.iter().any(is_end) {
+                    inner.rollouts.workflow_ended();
+                }
                 for what in news.events {
                     inner.metrics.happened(&what);
                     inner.events.publish(what);
@@ -50,6 +54,15 @@ pub async fn follow(server: Weak<Inner>, mut watch: Watch) {
                 watch = new;
             }
         }
+    }
+}
+
+/// Whether a Workflow has ended or was deleted.
+fn is_end(what: &What) -> bool {
+    match what {
+        What::Workflow { state, .. } => state.is_some_and(WorkflowState::is_final),
+        What::Object { kind: Kind::Workflow | Kind::WorkflowV1alpha2, change, .. } => *change == api::Change::Deleted,
+        _ => false,
     }
 }
 
@@ -77,5 +90,6 @@ async fn read_again(inner: &Inner) -> Result<Watch, StoreError> {
     inner.revision.send_replace(revision);
     inner.calls.wake_all();
     inner.tokens.notify_one();
+    inner.rollouts.notify_one();
     Ok(watch)
 }
