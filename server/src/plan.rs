@@ -42,6 +42,8 @@ pub struct Rules {
     pub person: Option<Person>,
     /// The objects carry all their metadata, and their status. Otherwise what files do not carry stays as it is.
     pub complete: bool,
+    /// Other servers write to the same store.
+    pub shared: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -359,7 +359,8 @@ impl Server {
     /// The operator's settings for all machines.
     pub(crate) fn rules(&self) -> Rules {
         let config = self.0.config();
-        Rules { hold_new: config.hold_new_machines, addresses: config.addresses.clone(), ..Rules::default() }
+        let (hold_new, addresses, shared) = (config.hold_new_machines, config.addresses.clone(), self.0.store.is_shared());
+        Rules { hold_new, addresses, shared, ..Rules::default() }
     }
 
     /// Plans on a separate thread and on a copy of the view, because a template may take long.

@@ -231,6 +231,13 @@ fn a_site_moves_from_a_file_to_etcd_with_two_servers_by_tls_and_back() {
     let (one, mut other) = (Host::start(&store), Host::start(&store));
     one.import(&exported);
     assert_eq!(other.call(&["export"]), exported, "the other server shows what was imported by the one");
+    let same_mac = OBJECTS.replace("node-1", "node-9").replace("0.20", "0.29");
+    for host in [&one, &other] {
+        let file = host.file("same.yaml", &same_mac);
+        let refused = host.output(&["apply", "-f", file.to_str().unwrap()]);
+        let reason = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && reason.contains("52:54:00:12:34:56"), "{reason}");
+    }
     let back = Host::start(&[]);
     back.import(&other.call(&["export"]));
     assert_eq!(back.call(&["export"]), exported);

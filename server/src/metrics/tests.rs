@@ -54,7 +54,7 @@ async fn workflows_machines_and_ended_actions_are_counted() {
             "thimble_machines_overdue{phase=\"boot\"} 0",
             "thimble_machines{intent=\"install\"} 1",
             "thimble_store_commit_seconds_count 1",
-            "thimble_store_revision 6",
+            "thimble_store_revision 5",
         ],
     );
     let agent = AgentId::from(MAC);

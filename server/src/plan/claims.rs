@@ -2,7 +2,8 @@
 //!
 //! Each MAC, address and agent has one of a fixed number of keys, by a hash. A change that gives one to a Hardware also writes that
 //! key, over the version that the view has. So the later one of two changes fails, is planned again on the other's result, and is
-//! refused there. The keys say nothing, and a store without them is complete.
+//! refused there. The keys say nothing, and a store without them is complete: a key that does not exist is one that both expect
+//! not to exist. So a server alone on its store writes none, and what comes from such a store needs none.
 
 use std::collections::BTreeSet;
 
@@ -30,8 +31,11 @@ fn number(text: &str) -> u64 {
 }
 
 impl Planner<'_> {
-    /// Writes the keys of what Hardware gets by this change.
+    /// Writes the keys of what Hardware gets by this change, if there may be another server.
     pub(super) fn write_claims(&mut self) {
+        if !self.rules.shared {
+            return;
+        }
         let mut claimed = BTreeSet::new();
         for (name, hardware) in &self.hardware {
             let stored = self.view.hardware.get(name).map(|stored| &stored.object);

@@ -305,16 +305,45 @@ async fn a_server_whose_view_stands_still_answers_nothing_and_is_not_ready() {
     assert!(server.ill().await.is_empty(), "to start it again would not help");
 }
 
+fn hardware(name: &str, mac: &str, address: &str) -> Vec<model::Object> {
+    let text = format!(
+        "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: {name}}}\nspec: {{interfaces: [{{dhcp: {{mac: '{mac}', ip: \
+         {{address: {address}}}}}}}]}}\n"
+    );
+    parse_documents(&text, "f").unwrap()
+}
+
+/// What a server says of a change that it refuses. `None` if it makes the change.
+fn refusal<T>(done: Result<T, crate::ApplyError>) -> Option<String> {
+    match done {
+        Ok(_) => None,
+        Err(crate::ApplyError::Refused(mistakes)) => Some(mistakes.iter().map(ToString::to_string).collect()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_alone_writes_no_claims_and_two_on_what_it_wrote_share_no_mac_all_the_same() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let alone = Server::on(Arc::clone(&store), Config::default()).await.unwrap();
+    alone.apply(hardware("a", "02:00:00:00:00:01", "10.0.0.1")).await.unwrap();
+    drop(alone);
+    let claims = async || store.list("/claims/").await.unwrap().0.len();
+    assert_eq!(claims().await, 0);
+    let [one, other] = two_on(&store).await;
+    for server in [&one, &other] {
+        let refused = refusal(server.apply(hardware("b", "02:00:00:00:00:01", "10.0.0.2")).await);
+        assert!(refused.is_some_and(|reason| reason.contains("has 02:00:00:00:00:01, which is Hardware")));
+    }
+    let [c, d] = ["c", "d"].map(|name| hardware(name, "02:00:00:00:00:09", "10.0.0.9"));
+    let (here, there) = tokio::join!(one.apply(c), other.apply(d));
+    assert_eq!([refusal(here), refusal(there)].iter().flatten().count(), 1, "their views do not show each other's change");
+    assert!(claims().await > 0);
+}
+
 /// Each server's view is behind the other's change when it plans its own.
 #[tokio::test(start_paused = true)]
 async fn of_two_servers_that_give_one_mac_or_address_to_different_hardware_at_once_one_is_refused() {
-    let hardware = |name: &str, mac: &str, address: &str| {
-        let text = format!(
-            "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: {name}}}\nspec: {{interfaces: [{{dhcp: {{mac: '{mac}', \
-             ip: {{address: {address}}}}}}}]}}\n"
-        );
-        parse_documents(&text, "f").unwrap()
-    };
     let [one, other] = two().await;
     for (round, (first, second, shared)) in [
         (("02:00:00:00:00:01", "10.0.0.1"), ("02:00:00:00:00:01", "10.0.0.2"), "has 02:00:00:00:00:01, which is Hardware"),
@@ -326,14 +355,7 @@ async fn of_two_servers_that_give_one_mac_or_address_to_different_hardware_at_on
         let [a, b] = ["a", "b"].map(|name| format!("{name}{round}"));
         let (here, there) =
             tokio::join!(one.apply(hardware(&a, first.0, first.1)), other.apply(hardware(&b, second.0, second.1)));
-        let refusals: Vec<String> = [here.map(drop), there.map(drop)]
-            .into_iter()
-            .filter_map(|done| match done {
-                Ok(()) => None,
-                Err(crate::ApplyError::Refused(mistakes)) => Some(mistakes.iter().map(ToString::to_string).collect()),
-                Err(other) => panic!("{other}"),
-            })
-            .collect();
+        let refusals: Vec<String> = [refusal(here), refusal(there)].into_iter().flatten().collect();
         assert_eq!(refusals.len(), 1, "{refusals:?}");
         assert!(refusals[0].contains(shared), "{refusals:?}");
     }
