@@ -67,8 +67,9 @@ impl Server {
 }
 
 impl Inner {
-    /// A change of the store that concerns what this server knows of agents.
+    /// A change of the store that concerns what this server knows of agents and of other servers.
     pub(crate) fn learn(&self, change: &Change) {
+        self.notice_twin(change);
         let Some(pair) = &change.pair else { return };
         if let Some(id) = change.key.strip_prefix("/agents/") {
             if let Ok(agent) = serde_json::from_slice::<api::Agent>(&pair.value) {

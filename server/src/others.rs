@@ -10,24 +10,27 @@ use std::time::Duration;
 
 use access::{Authority, AuthorityError};
 use jiff::{SignedDuration, Timestamp};
-use log::warn;
+use log::{error, warn};
 use machine::Chain;
 use model::{LogServer, ObjectName};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, sleep};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use crate::change::encoded;
 use crate::log_servers;
 use crate::service::{Inner, Server};
-use crate::store::{KeyValue, StoreError, Transaction};
+use crate::store::{Change, KeyValue, StoreError, Transaction};
 
 const PREFIX: &str = "thimble-server-";
 const URL: &str = "thimble.dev/url";
 /// On the Lease of a server that names itself in each Workflow of which it has lines.
 const NAMES_ITSELF: &str = "thimble.dev/names-itself";
+/// On the Lease of a server: which process wrote it.
+const START: &str = "thimble.dev/start";
 /// How often a server says that it is there.
 const EVERY: Duration = Duration::from_secs(60);
 /// A server that was silent for so long has no lines left that others could miss.
@@ -38,6 +41,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(crate) const ANSWER: Duration = Duration::from_secs(4);
 /// Of an answer that is one value.
 const LONGEST: usize = 8 << 20;
+/// How often it is said that two servers have one id.
+const SAID_AGAIN: Duration = Duration::from_secs(3600);
 /// The certificate for calls, and when a new one is made.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(14 * 24);
 const RENEWED: Duration = Duration::from_secs(24 * 3600);
@@ -101,6 +106,12 @@ pub(crate) enum OtherError {
 pub(crate) struct Others {
     me: Myself,
     names_itself: AtomicBool,
+    /// Of this process.
+    start: String,
+    /// Another server with the same id, and when that was said.
+    twin: Mutex<Option<(Other, Instant)>>,
+    /// Its Lease shall be written now.
+    hurry: Arc<Notify>,
     authority: Arc<Authority>,
     client: Mutex<Option<(Instant, Client)>>,
 }
@@ -151,13 +162,46 @@ fn read(pair: &KeyValue, now: Timestamp) -> Option<Other> {
     (now.duration_since(seen) < FORGOTTEN).then_some(other)
 }
 
+/// Another server that writes the Lease of this one's id: a copy of the data folder is in use. What an earlier process of this
+/// server wrote is not such a sign.
+fn twin(pair: &KeyValue, me: &Myself, start: &str) -> Option<Other> {
+    let lease: Lease = serde_json::from_slice(&pair.value).ok()?;
+    let wrote = lease.metadata.annotations.get(START).and_then(Value::as_str);
+    let other = read(pair, Timestamp::MIN)?;
+    (wrote != Some(start) && (&other.host, &other.url) != (&me.host, &me.url)).then_some(other)
+}
+
+impl Inner {
+    /// A change of the store that may be the Lease of this server, which another one has written.
+    pub(crate) fn notice_twin(&self, change: &Change) {
+        let (Some(own), Some(pair)) = (self.others.get(), &change.pair) else { return };
+        if change.key != key(&format!("{PREFIX}{}", own.me.id)) {
+            return;
+        }
+        let Some(other) = twin(pair, &own.me, &own.start) else { return };
+        let mut said = own.twin.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.as_ref().is_some_and(|(last, at)| *last == other && at.elapsed() < SAID_AGAIN) {
+            return;
+        }
+        error!(
+            "{other} has the id {} of this server, so it runs on a copy of this data folder, and each of them misses the logs of the \
+             other; stop one, remove the file server-id in its data folder, and start it again",
+            own.me.id
+        );
+        *said = Some((other, Instant::now()));
+        own.hurry.notify_one(); // so the other one says it too
+    }
+}
+
 impl Server {
     /// Lets the other servers of the site know where this one is, and calls them from now on for what they have.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn meet_others(&self, me: Myself, authority: Arc<Authority>) -> Result<(), StoreError> {
-        let others = Others { me, names_itself: AtomicBool::new(false), authority, client: Mutex::default() };
+        let (names_itself, start) = (AtomicBool::new(false), ulid::Ulid::new().to_string());
+        let (twin, hurry, client) = (Mutex::default(), Arc::default(), Mutex::default());
+        let others = Others { me, names_itself, start, twin, hurry, authority, client };
         self.say_where(&others).await?;
         if self.0.others.set(others).is_ok() {
             tokio::spawn(keep(Arc::downgrade(&self.0)));
@@ -221,8 +265,10 @@ impl Server {
         serde_json::from_slice(&bytes).map_err(|source| OtherError::Content { other: other.clone(), source })
     }
 
-    async fn say_where(&self, Others { me, names_itself, .. }: &Others) -> Result<(), StoreError> {
-        let mut annotations = Map::from_iter([(URL.to_owned(), me.url.clone().into())]);
+    async fn say_where(&self, Others { me, names_itself, start, .. }: &Others) -> Result<(), StoreError> {
+        let said = [(URL, &me.url), (START, start)];
+        let mut annotations: Map<String, Value> =
+            said.into_iter().map(|(name, text)| (name.to_owned(), text.clone().into())).collect();
         if names_itself.load(Ordering::Relaxed) {
             annotations.insert(NAMES_ITSELF.to_owned(), "true".into());
         }
@@ -287,7 +333,12 @@ impl Myself {
 async fn keep(server: Weak<Inner>) {
     let mut works = true;
     loop {
-        sleep(EVERY).await;
+        let hurry = {
+            let Some(inner) = server.upgrade() else { return };
+            let Some(own) = inner.others.get() else { return };
+            Arc::clone(&own.hurry)
+        };
+        let _ = timeout(EVERY, hurry.notified()).await; // both lead to the next write
         let Some(inner) = server.upgrade() else { return };
         let server = Server(inner);
         let Some(own) = server.0.others.get() else { return };
@@ -341,6 +392,41 @@ mod tests {
             ("one without a URL", lease(|lease| lease.metadata.annotations.clear()), hours(1), None),
         ] {
             assert_eq!(read(&pair, now), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_lease_of_its_own_id_shows_a_server_that_another_one_runs_on_a_copy_of_its_data_folder() {
+        let me = Myself { id: "01a".to_owned(), host: "node-b".to_owned(), url: "https://192.0.2.21:6443".to_owned() };
+        let by = |start: &str| {
+            let start = start.to_owned();
+            move |lease: &mut Lease| drop(lease.metadata.annotations.insert(START.to_owned(), start.into()))
+        };
+        let at = |url: &str| {
+            let url = url.to_owned();
+            move |lease: &mut Lease| drop(lease.metadata.annotations.insert(URL.to_owned(), url.into()))
+        };
+        for (case, pair, expected) in [
+            ("this process", lease(by("now")), None),
+            ("an earlier process of this server", lease(by("before")), None),
+            ("an earlier version of this server", lease(|_| {}), None),
+            (
+                "this process on an address that was changed",
+                lease(|lease| (by("now")(lease), at("https://[::1]:1")(lease)).1),
+                None,
+            ),
+            (
+                "another process on the same host",
+                lease(at("https://192.0.2.21:6444")),
+                Some("server node-b at https://192.0.2.21:6444"),
+            ),
+            (
+                "the same on another host",
+                lease(|lease| lease.spec.holder_identity = "node-c".to_owned()),
+                Some("server node-c at https://192.0.2.21:6443"),
+            ),
+        ] {
+            assert_eq!(twin(&pair, &me, "now").map(|other| other.to_string()).as_deref(), expected, "{case}");
         }
     }
 }

@@ -70,7 +70,10 @@ impl Drop for Host {
 
 impl Host {
     fn start(store: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), store)
+    }
+
+    fn start_in(folder: tempfile::TempDir, store: &[&str]) -> Self {
         let (http, grpc) = (free(), free());
         let ports = [http, grpc, free()].map(|port| port.to_string());
         let words = ["server", "--address", "127.0.0.1", "--http", &ports[0], "--grpc", &ports[1], "--api", &ports[2]];
@@ -444,4 +447,31 @@ fn a_workflow_names_the_servers_that_have_its_log_and_only_those_are_asked() {
     one.call(&["delete", "lease", &format!("thimble-server-{}", other.id())]);
     let log = one.call(&["logs", "w"]);
     assert!(log.contains("has left the site"), "{log}");
+}
+
+#[test]
+fn two_servers_with_copies_of_one_data_folder_name_each_other() {
+    let cluster = match Cluster::start(1, LIMITS) {
+        Ok(cluster) => cluster,
+        Err(reason) => return eprintln!("SKIPPED: {reason}"),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let site = site_of(&cluster, folder.path());
+    let site: Vec<&str> = site.iter().map(String::as_str).collect();
+    let mut one = Host::start(&site);
+    let copy = tempfile::tempdir().unwrap();
+    let data = copy.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::copy(one.folder.path().join("data/server-id"), data.join("server-id")).unwrap();
+    one.kill();
+    one.start_again();
+    assert!(!one.log().contains("has the id"), "it is the only one, although an earlier process was it before");
+    let other = Host::start_in(copy, &site);
+    let line = format!("has the id {} of this server", other.id());
+    wait("the name of the copy", || one.log().contains(&line));
+    let log = one.log();
+    let line = log.lines().find(|said| said.contains(&line)).unwrap();
+    assert!(line.contains(" at https://127.0.0.1:") && line.contains("remove the file server-id"), "{line}");
+    wait("the name of the first one", || other.log().contains("has the id"));
 }

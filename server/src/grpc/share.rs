@@ -14,19 +14,27 @@ pub const RATE: u32 = 2 << 20;
 const BURST: Duration = Duration::from_secs(2);
 /// A call that would wait longer is refused. Agents wait 20 s for an answer.
 const LONGEST: Duration = Duration::from_secs(10);
-/// With more clients than this, those that send nothing are forgotten.
+/// With more clients than this, those that send nothing are forgotten now and then.
 const SWEEP: usize = 1024;
 
 /// Until when each client has used its share.
 #[derive(Debug, Default)]
-pub struct Shares(Mutex<HashMap<Client, Instant>>);
+pub struct Shares(Mutex<Used>);
+
+#[derive(Debug, Default)]
+struct Used {
+    until: HashMap<Client, Instant>,
+    /// How many are swept the next time, so that a sweep costs each call little.
+    swept: usize,
+}
 
 impl Shares {
     /// Takes a share of this many bytes. Returns when they may be read. `None` if too many calls of the client wait.
     pub fn take(&self, client: Client, bytes: usize, now: Instant) -> Option<Instant> {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.len() >= SWEEP {
+        let Used { until: used, swept } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() >= (*swept).max(SWEEP) {
             used.retain(|_, until| *until > now);
+            *swept = 2 * used.len();
         }
         let rested = now.checked_sub(BURST).unwrap_or(now);
         let until = used.entry(client).or_insert(rested);
@@ -41,7 +49,7 @@ impl Shares {
     /// Gives back what was not sent.
     pub fn give_back(&self, client: Client, bytes: usize) {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = used.get_mut(&client) {
+        if let Some(until) = used.until.get_mut(&client) {
             *until = until.checked_sub(time(bytes)).unwrap_or(*until);
         }
     }
@@ -97,6 +105,6 @@ mod tests {
         for n in 0..5000_u32 {
             shares.take(IpAddr::from(n.to_be_bytes()).into(), 1, now + Duration::from_secs(n.into()));
         }
-        assert!(shares.0.lock().unwrap().len() <= SWEEP);
+        assert!(shares.0.lock().unwrap().until.len() <= SWEEP);
     }
 }
