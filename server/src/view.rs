@@ -3,6 +3,7 @@
 //!
 //! A copy shares all data with the view, so it costs the same at any size. A later change copies only what it touches.
 
+mod counts;
 pub(crate) mod index;
 
 use std::collections::{BTreeSet, HashMap};
@@ -21,6 +22,7 @@ use crate::progress::{deadline, runs_on};
 use crate::store::{Change, KeyValue};
 use crate::v1alpha2;
 use crate::wake::Subject;
+use counts::Counts;
 use index::Index;
 
 /// An object and the revisions of its first and latest write.
@@ -89,6 +91,7 @@ pub struct View {
     running: OrdSet<ObjectName>,
     /// The machines that were discovered and wait for approval.
     pub discovered: OrdSet<ObjectName>,
+    pub counts: Counts,
 }
 
 /// `/workflows/default/install`.
@@ -212,10 +215,12 @@ impl View {
                 self.by_former.set(agent.clone(), 0, &name, present);
             }
         }
+        self.count_machine(&name, false);
         let old = match &new {
             Some(new) => self.machines.insert(name.clone(), new.clone()),
             None => self.machines.remove(&name),
         };
+        self.count_machine(&name, true);
         let Some(new) = &new else { return };
         let decision = &new.object.decision;
         if old.is_none_or(|old| old.object.decision != *decision) {
@@ -237,7 +242,17 @@ impl View {
             self.own(&name, new, true);
             news.concerns(&agents_of(&new.object));
         }
-        put(&mut self.hardware, name, new)
+        self.count_machine(&name, false);
+        let put = put(&mut self.hardware, name.clone(), new);
+        self.count_machine(&name, true);
+        put
+    }
+
+    fn count_machine(&mut self, name: &ObjectName, present: bool) {
+        if self.hardware.contains_key(name) {
+            let intent = self.machines.get(name).map_or(Intent::Inventory, |stored| stored.object.decision.intent);
+            self.counts.machine(intent, present);
+        }
     }
 
     fn own(&mut self, name: &ObjectName, hardware: &Stored<Hardware>, present: bool) {
@@ -269,6 +284,7 @@ impl View {
 
     fn index(&mut self, name: &ObjectName, workflow: &Stored<Workflow>, present: bool) {
         let (created, object) = (workflow.created, &workflow.object);
+        self.counts.workflow(name, object, present);
         for agent in agents(object) {
             self.by_agent.set(agent, created, name, present);
         }

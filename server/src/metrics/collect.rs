@@ -72,9 +72,8 @@ impl Server {
         by_state.insert(NOT_READY, 0);
         let mut waiting: BTreeMap<&'static str, u64> = PHASES.map(|phase| (word(phase), 0)).into();
         let mut overdue: BTreeMap<&'static str, BTreeSet<ObjectName>> = BTreeMap::new();
-        for stored in view.workflows.values() {
-            let workflow = &stored.object;
-            *by_state.entry(workflow.status.state.map_or(NOT_READY, WorkflowState::as_str)).or_default() += 1;
+        by_state.extend(view.counts.workflows().map(|(state, count)| (state.map_or(NOT_READY, WorkflowState::as_str), count)));
+        for workflow in view.counts.unfinished().filter_map(|name| Some(&view.workflows.get(name)?.object)) {
             let Some(waits) = self.waiting_in(view, workflow, now) else { continue };
             let phase = word(waits.phase);
             *waiting.entry(phase).or_default() += 1;
@@ -126,11 +125,7 @@ fn objects(view: &View, text: &mut Text) {
 
 /// Machines without an order wait in the ramdisk if they boot it.
 fn machines(view: &View, text: &mut Text) {
-    let mut by_intent: BTreeMap<&'static str, u64> = Intent::ALL.map(|intent| (intent.as_str(), 0)).into();
-    for name in view.hardware.keys() {
-        let intent = view.machines.get(name).map_or(Intent::Inventory, |stored| stored.object.decision.intent);
-        *by_intent.entry(intent.as_str()).or_default() += 1;
-    }
+    let by_intent = Intent::ALL.map(|intent| (intent.as_str(), view.counts.machines(intent))).into();
     counts(text, &MACHINES, &by_intent);
 }
 
