@@ -238,8 +238,8 @@ fn a_site_moves_from_a_file_to_etcd_with_two_servers_by_tls_and_back() {
     for host in [&one, &other] {
         let file = host.file("same.yaml", &same_mac);
         let refused = host.output(&["apply", "-f", file.to_str().unwrap()]);
-        let reason = String::from_utf8(refused.stderr).unwrap();
-        assert!(!refused.status.success() && reason.contains("52:54:00:12:34:56"), "{reason}");
+        let reason = String::from_utf8([refused.stdout, refused.stderr].concat()).unwrap();
+        assert!(!refused.status.success() && reason.contains("has 52:54:00:12:34:56, which is Hardware"), "{reason}");
     }
     let back = Host::start(&[]);
     back.import(&other.call(&["export"]));
