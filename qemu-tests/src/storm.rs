@@ -59,6 +59,9 @@ pub struct Arguments {
     /// A rolling upgrade, three times: end each server and each boots by SIGTERM and start it again, one every 6 seconds. Wants --hosts
     #[arg(long, requires = "hosts", conflicts_with_all = ["faults", "in_turn"])]
     upgrade: bool,
+    /// The program of an earlier version, with which each server and each boots begins. Wants --upgrade
+    #[arg(long, value_name = "THIMBLE", requires = "upgrade")]
+    from: Option<PathBuf>,
     /// Seconds within which the machines are switched on
     #[arg(long, default_value_t = 10.0)]
     within: f64,
@@ -102,6 +105,7 @@ impl Arguments {
             hosts: None,
             in_turn: false,
             upgrade: false,
+            from: None,
             within: 2.0,
             limit: 120.0,
             nbp: 16 << 10,

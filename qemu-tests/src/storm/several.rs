@@ -42,6 +42,7 @@ const KEY: &str = "c3Rvcm1zdG9ybXN0b3Jtc3Rvcm1zdG9ybXN0b3JtMTI=\n";
 #[derive(Default)]
 struct Running {
     daemon: Option<Daemon>,
+    starts: usize,
     before: Load,
 }
 
@@ -79,6 +80,8 @@ struct Host {
 
 pub struct Several {
     thimble: PathBuf,
+    /// The program of the first start.
+    earlier: PathBuf,
     hosts: Vec<Host>,
     /// How many of the hosts have a server and a boots. All have a member of etcd.
     serving: usize,
@@ -100,7 +103,9 @@ impl Several {
         fs::write(&key, KEY).and_then(|()| fs::set_permissions(&key, fs::Permissions::from_mode(0o600))).context("site.key")?;
         let hosts = (1..=MEMBERS).map(|number| Host::prepare(number, folder, bridge, arguments)).collect::<Result<Vec<_>>>()?;
         let (token, pin) = (String::new(), String::new());
-        let mut site = Self { thimble: thimble.to_owned(), hosts, serving, key, token, pin };
+        let earlier = arguments.from.as_deref().unwrap_or(thimble);
+        let earlier = earlier.canonicalize().with_context(|| format!("there is no program {}", earlier.display()))?;
+        let mut site = Self { thimble: thimble.to_owned(), earlier, hosts, serving, key, token, pin };
         for number in 1..=MEMBERS {
             site.begin(Program::Etcd, number)?;
         }
@@ -124,7 +129,7 @@ impl Several {
     /// A token of one server is one of all.
     fn log_in(&mut self) -> Result<()> {
         let data = self.host(1)?.folder.join("server");
-        let mut create = Command::new(&self.thimble);
+        let mut create = Command::new(&self.earlier);
         let line = output(create.args(["token", "create", "--role", "boots", "--data"]).arg(data))?;
         let mut words = line.split_whitespace();
         let token = words.next().and_then(|word| word.strip_prefix("THIMBLE_TOKEN="));
@@ -166,7 +171,8 @@ impl Several {
             Program::Boots => (self.boots(host), "boots.log"),
         };
         let daemon = Daemon::start(&mut command, &host.folder.join(log))?;
-        self.running(program, number)?.daemon = Some(daemon);
+        let running = self.running(program, number)?;
+        (running.daemon, running.starts) = (Some(daemon), running.starts + 1);
         Ok(())
     }
 
@@ -175,9 +181,14 @@ impl Several {
         all.join(",")
     }
 
+    /// The first start has the earlier version.
+    fn version(&self, running: &Running) -> &Path {
+        if running.starts == 0 { &self.earlier } else { &self.thimble }
+    }
+
     fn server(&self, host: &Host) -> Command {
         let members: Vec<String> = (1..=MEMBERS).map(|number| format!("{}:{CLIENTS}", address(number))).collect();
-        let mut command = host.namespace.command(&self.thimble);
+        let mut command = host.namespace.command(self.version(&host.server));
         command
             .arg("server")
             .current_dir(&host.folder)
@@ -189,7 +200,7 @@ impl Several {
     }
 
     fn boots(&self, host: &Host) -> Command {
-        let mut command = host.namespace.command(&self.thimble);
+        let mut command = host.namespace.command(self.version(&host.boots));
         command.arg("boots").current_dir(&host.folder).env("THIMBLE_TOKEN", &self.token);
         command.args(["--server", &self.each_server("https://", API), "--ca-sha256", &self.pin]);
         command.args(["--address", &address(host.number).to_string(), "--interface", CARD]);
