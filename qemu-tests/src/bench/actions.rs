@@ -36,8 +36,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let runs = arguments.runs;
     let root = workspace()?;
-    println!("== building the actions as they are in their image");
-    cargo::run(&root, &["build", "--config", RAMDISK, "--profile", "image", "--target", TARGET, "--package", "actions"], &[])?;
+    if !arguments.reuse {
+        println!("== building the actions as they are in their image");
+        cargo::run(
+            &root,
+            &["build", "--config", RAMDISK, "--profile", "image", "--target", TARGET, "--package", "actions"],
+            &[],
+        )?;
+    }
     let bench = Bench::start(root.join("target").join(TARGET).join("image/actions"))?;
     let mut table = BTreeMap::<usize, Vec<Measured>>::new();
     for run in 1..=runs {
@@ -206,4 +212,5 @@ fn print(bench: &Bench, table: &BTreeMap<usize, Vec<Measured>>) {
         disk / decoder,
         decoder / disk
     );
+    println!("this RAM disk copies what it is given; `cargo lab bench actions --machine` writes to a disk that does not");
 }
