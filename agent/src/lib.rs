@@ -22,6 +22,7 @@ mod memory;
 pub mod offline;
 mod outbox;
 mod outcome;
+mod packs;
 mod policy;
 mod power;
 mod probed;
@@ -236,8 +237,12 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
         if let Some(output) = output {
             tokio::spawn(output);
         }
+        let work = async {
+            packs::add(Path::new("/"), &settings.packs).await;
+            worker.run().await
+        };
         tokio::select! {
-            code = worker.run() => Some(code),
+            code = work => Some(code),
             () = asked_to_end() => None,
         }
     });

@@ -80,7 +80,8 @@ impl ProbedDevices {
     /// A disk that is missing long after the boot is either made by the action, or does not exist.
     fn patience(&self, began: Instant) -> Option<Duration> {
         let boot = fs::read_to_string(files::below(&self.root, files::BOOT)).unwrap_or_default();
-        let since_drivers = Milestone::Drivers.at(&boot).map(|at| milestones::now().saturating_sub(at));
+        let loaded = Milestone::Packs.at(&boot).or_else(|| Milestone::Drivers.at(&boot));
+        let since_drivers = loaded.map(|at| milestones::now().saturating_sub(at));
         DISKS_WITHIN.checked_sub(since_drivers.unwrap_or_else(|| began.elapsed()))
     }
 

@@ -50,6 +50,8 @@ pub struct Settings {
     pub embedded: EmbeddedImages,
     /// Whether a disk with the label THIMBLE may provide images, too.
     pub image_disk: bool,
+    /// Driver packs that the machine fetches whatever its devices are.
+    pub packs: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +166,7 @@ impl Settings {
             images: PathBuf::from(raw("images").unwrap_or_else(|| files::IMAGES.to_owned())),
             embedded,
             image_disk,
+            packs: list(&raw("packs").unwrap_or_default()).into_iter().collect(),
         })
     }
 }

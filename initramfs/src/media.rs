@@ -48,6 +48,8 @@ pub struct Media {
     pub server_ca: Option<PathBuf>,
     /// The table of a site's machines ([`machine::site`]).
     pub site: Option<Vec<u8>>,
+    /// The driver packs that the machines may fetch (`api::packs::Offer`).
+    pub packs: Option<Vec<u8>>,
 }
 
 /// The files that were asked for. The ISO's UEFI half is the UKI.
@@ -76,7 +78,11 @@ pub fn make(media: &Media, parts: &uki::Parts<'_>, seconds: u32) -> Result<Made,
         sha256: sha256(pem),
     });
     let cmdline = if authority.is_some() { format!("{SPEAKS_TLS} {}", parts.cmdline) } else { parts.cmdline.to_owned() };
-    let files = [(machine::files::SERVER_CA, authority), (machine::files::SITE, media.site.clone())];
+    let files = [
+        (machine::files::SERVER_CA, authority),
+        (machine::files::SITE, media.site.clone()),
+        (machine::files::PACKS, media.packs.clone()),
+    ];
     let segment = segment(files, seconds).map_err(BuildError::Compress)?;
     let mut ramdisk = parts.ramdisk.to_vec();
     ramdisk.resize(ramdisk.len().next_multiple_of(ALIGNMENT), 0);
@@ -91,7 +97,7 @@ fn read_authority(path: &Path) -> Result<Vec<u8>, BuildError> {
 }
 
 /// One more segment of the ramdisk. The kernel unpacks one after the other.
-fn segment(files: [(&str, Option<Vec<u8>>); 2], seconds: u32) -> io::Result<Vec<u8>> {
+fn segment(files: [(&str, Option<Vec<u8>>); 3], seconds: u32) -> io::Result<Vec<u8>> {
     let mut archive = Archive::new(seconds);
     for (path, content) in files {
         if let Some(content) = content {

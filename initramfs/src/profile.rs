@@ -140,6 +140,9 @@ pub enum Profile {
     Cloud,
     /// Real machines, for a standard kernel.
     Metal,
+    /// Real machines that start from virtual media, which must be small. Only network cards have their drivers in it, and the
+    /// machine fetches packs for the rest.
+    Media,
 }
 
 impl Profile {
@@ -147,6 +150,7 @@ impl Profile {
         match self {
             Self::Cloud => "cloud",
             Self::Metal => "metal",
+            Self::Media => "media",
         }
     }
 
@@ -154,6 +158,7 @@ impl Profile {
         match self {
             Self::Cloud => &["core", "virtio", "vmware"],
             Self::Metal => &["core", "bonding", "virtio", "vmware", "ethernet", "usb-net", "storage", "usb", "board"],
+            Self::Media => &["core", "bonding", "virtio", "vmware", "ethernet", "usb-net", "usb"],
         }
     }
 }

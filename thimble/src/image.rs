@@ -132,6 +132,8 @@ pub enum Profile {
     Cloud,
     /// Real machines, for a standard kernel: network cards, disk controllers, USB; SAN, RDMA and the rest as packs
     Metal,
+    /// Real machines that start from virtual media: network cards and USB; all else as packs, which the machines fetch
+    Media,
 }
 
 #[derive(Debug, Args)]

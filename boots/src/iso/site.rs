@@ -88,7 +88,8 @@ fn row(config: &Config, hardware: &Hardware, everyone: &str, site: &mut Site) ->
     }
     let mut arguments = String::new();
     if let Some(machine) = interface(hardware) {
-        let (of_machine, notes) = with_address(config, &machine, Some(hardware));
+        let (mut of_machine, notes) = with_address(config, &machine, Some(hardware));
+        of_machine.packs.clone_from(&machine.packs); // no boot loader brings them
         notes.into_iter().for_each(note);
         if of_machine.ipam.is_none() && of_machine.ip.is_none() {
             site.without_address.push(name.clone());

@@ -27,6 +27,29 @@ pub struct Pack {
     pub modaliases: Vec<String>,
 }
 
+/// The packs that a machine may fetch itself. `thimble image iso` writes it into the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The folder of the packs. A file's name follows it, after a slash.
+    pub url: String,
+    #[serde(flatten)]
+    pub index: Index,
+}
+
+impl Offer {
+    /// # Errors
+    /// Like [`Index::parse`].
+    pub fn parse(text: &[u8]) -> Result<Self, BadIndex> {
+        let offer: Self = serde_json::from_slice(text).map_err(BadIndex::Json)?;
+        Ok(Self { index: offer.index.plain()?, ..offer })
+    }
+
+    #[must_use]
+    pub fn url_of(&self, pack: &Pack) -> String {
+        format!("{}/{}", self.url.trim_end_matches('/'), pack.file)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum BadIndex {
     #[error("it is not what `thimble image build --packs` writes")]
@@ -39,10 +62,13 @@ impl Index {
     /// # Errors
     /// If the text is not an index, or a file's name cannot be a word of a boot script.
     pub fn parse(text: &[u8]) -> Result<Self, BadIndex> {
-        let index: Self = serde_json::from_slice(text).map_err(BadIndex::Json)?;
-        match index.packs.iter().find(|pack| !is_plain(&pack.file)) {
+        serde_json::from_slice::<Self>(text).map_err(BadIndex::Json)?.plain()
+    }
+
+    fn plain(self) -> Result<Self, BadIndex> {
+        match self.packs.iter().find(|pack| !is_plain(&pack.file)) {
             Some(pack) => Err(BadIndex::FileName { name: pack.name.clone(), file: pack.file.clone() }),
-            None => Ok(index),
+            None => Ok(self),
         }
     }
 }
@@ -88,6 +114,10 @@ mod tests {
         );
         assert_eq!(text, expected);
         assert_eq!(Index::parse(text.as_bytes()).unwrap(), index);
+        let offer = Offer { url: "http://192.0.2.1:7080/files/".into(), index };
+        let text = serde_json::to_string(&offer).unwrap();
+        assert_eq!(Offer::parse(text.as_bytes()).unwrap(), offer);
+        assert_eq!(offer.url_of(&offer.index.packs[0]), "http://192.0.2.1:7080/files/pack-san.cpio.zst");
         assert!(is_of_packs(INDEX) && is_of_packs(&file_name("san")) && !is_of_packs("initramfs.cpio.zst"));
     }
 

@@ -41,6 +41,7 @@ pub struct Arguments {
     pub embedded: Option<EmbeddedImages>,
     pub pull_ahead: Option<bool>,
     pub image_disk: Option<bool>,
+    pub packs: Vec<String>,
     /// All other words, in order: the kernel's, a driver's, or another environment's.
     pub other: Vec<Word>,
 }

@@ -208,6 +208,9 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::new("thimble.image_disk", "true", one!(image_disk, boolean))
         .means("Images may also come from a disk with the label `THIMBLE`, by digest or signed. Default: false.")
         .switch("image-disk", &[], &["THIMBLE_IMAGE_DISK"]),
+    Argument::new("thimble.packs", "raid,filesystems", list!(packs, text))
+        .means("Driver packs that the machine fetches whatever its devices are, if its ISO image names them.")
+        .agent("packs", &[], &["THIMBLE_PACKS"]),
     Argument::new("thimble.mirror", "docker.io=http://10.0.0.1:5000", each!(mirrors, mirror))
         .means("Mirrors of a registry: `REGISTRY=URL[,URL]`. May repeat. The variable has all of them, with spaces between.")
         .agent("mirrors", &[], &["THIMBLE_MIRRORS"]),

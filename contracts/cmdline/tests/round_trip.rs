@@ -77,7 +77,8 @@ fn arguments() -> impl Strategy<Value = Arguments> {
         vec("[a-z.]{1,9}=https?://[a-z0-9.:/]{1,12}".prop_filter("a host", |m| !m.contains(":///")), 0..3),
     );
     let embedded = prop_oneof![Just(EmbeddedImages::First), Just(EmbeddedImages::Fallback), Just(EmbeddedImages::Never)];
-    let ends = (of(0u8..=60), any::<bool>(), vec(ssh_key(), 0..2), of(embedded), any::<Option<bool>>(), any::<Option<bool>>());
+    let switches = (any::<Option<bool>>(), any::<Option<bool>>());
+    let ends = (of(0u8..=60), any::<bool>(), vec(ssh_key(), 0..2), of(embedded), switches, vec(item(), 0..3));
     (names, numbers, lists, rest, secrets, links, ends).prop_map(|(names, numbers, lists, rest, secrets, links, ends)| {
         Arguments {
             worker_id: names.0,
@@ -114,8 +115,9 @@ fn arguments() -> impl Strategy<Value = Arguments> {
             rescue: ends.1,
             ssh_keys: ends.2,
             embedded: ends.3,
-            pull_ahead: ends.4,
-            image_disk: ends.5,
+            pull_ahead: ends.4.0,
+            image_disk: ends.4.1,
+            packs: ends.5,
         }
     })
 }

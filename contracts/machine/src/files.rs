@@ -53,6 +53,8 @@ pub const SERVER_CA: &str = "/etc/thimble/server-ca.pem";
 pub const CMDLINE: &str = "/etc/thimble/cmdline";
 /// The machines of a site with their kernel arguments ([`crate::site`]). `thimble image iso` writes it; PID 1 reads it.
 pub const SITE: &str = "/etc/thimble/site";
+/// The driver packs that the machine may fetch (`api::packs::Offer`). `thimble image iso` writes it; the agent reads it.
+pub const PACKS: &str = "/etc/thimble/packs.json";
 /// The certificate authorities that the ramdisk brings. `thimble image build` writes it; the agent reads it.
 pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// What the machine allows actions to do. `thimble image build --policy` writes it; the agent reads it. No argument names

@@ -25,6 +25,8 @@ pub enum Milestone {
     Clock,
     /// The agent has read its settings.
     Agent,
+    /// The driver packs that came over the network are loaded.
+    Packs,
     /// A server has answered the agent.
     Connected,
     /// The first action started.
@@ -40,6 +42,7 @@ impl Milestone {
             Self::Network => "network",
             Self::Clock => "clock",
             Self::Agent => "agent",
+            Self::Packs => "packs",
             Self::Connected => "connected",
             Self::Action => "action",
         }

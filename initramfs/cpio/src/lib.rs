@@ -1,10 +1,15 @@
 //! The newc archive that the kernel unpacks as its first root. It is sorted, and the same files give the same bytes.
 
+mod read;
+
+pub use read::{ReadError, Unpacked, read};
+
 use std::collections::BTreeMap;
 
 /// newc has eight hexadecimal digits for a file's size.
 const MAX_FILE: usize = u32::MAX as usize;
 const BLOCK: usize = 512;
+const TRAILER: &str = "TRAILER!!!";
 
 const S_IFDIR: u32 = 0o040_000;
 const S_IFREG: u32 = 0o100_000;
@@ -122,7 +127,7 @@ impl Archive {
             };
             header.write(&mut out, path, data);
         }
-        Header::default().write(&mut out, "TRAILER!!!", &[]);
+        Header::default().write(&mut out, TRAILER, &[]);
         out.resize(out.len().next_multiple_of(BLOCK), 0);
         Ok(out)
     }
@@ -226,7 +231,7 @@ fn data(node: &Node) -> &[u8] {
 fn checked(path: &str) -> Result<&str, CpioError> {
     let inside = path.strip_prefix('/').unwrap_or(path);
     let bad = |name: &str| matches!(name, "" | "." | "..") || name.contains('\0');
-    if inside == "TRAILER!!!" || inside.len() > 4095 || inside.split('/').any(bad) {
+    if inside == TRAILER || inside.len() > 4095 || inside.split('/').any(bad) {
         return Err(CpioError::BadPath(path.to_owned()));
     }
     Ok(inside)

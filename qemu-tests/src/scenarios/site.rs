@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::media::BUILT_WITHIN;
 use crate::command;
-use crate::machine::{Boot, Firmware, Medium, NicModel, Parts, Vm};
+use crate::machine::{Boot, Disk, DiskModel, Firmware, Medium, NicModel, Parts, Vm};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{Options, Provisioner};
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
@@ -21,37 +21,45 @@ const UUID: &str = "4c4c4544-0042-3510-8052-b4c04f384832";
 const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
 /// What much firmware has in every machine.
 const NO_SERIAL: &str = "To be filled by O.E.M.";
+/// Only the pack `storage`, which is not in the image, has the module for this disk's controller.
+const PACKED: DiskModel = DiskModel::Piix;
+const DISK: &str = "SITED1";
 
 pub fn iso(scene: &Scene) -> Result<()> {
     let (by_serial, by_uuid, by_mac, stranger) =
         (Station { number: 1 }, Station { number: 2 }, Station { number: 3 }, Station { number: 4 });
     let registry = scene.registry()?;
-    let provisioner = scene.provisioner(Options { no_dhcp: true, ..Options::default() })?;
+    let provisioner = scene.provisioner(Options { no_dhcp: true, packs: true, ..Options::default() })?;
     provisioner.apply(&annotated(&by_serial, "thimble/serial: SITE-1"))?;
     provisioner.apply(&annotated(&by_uuid, &format!("thimble/uuid: {UUID}")))?;
     provisioner.apply(&by_mac.hardware())?;
     let image = make(scene, &provisioner)?;
 
     // OVMF takes longest, so it starts first.
-    let ovmf = start(scene, &image, Firmware::Ovmf, &by_serial, (NO_UUID, "site-1"))?;
-    let bios = start(scene, &image, Firmware::SeaBios, &by_uuid, (UUID, NO_SERIAL))?;
-    let works = |mut machine: Vm, station: &Station, key: &str| -> Result<()> {
+    let ovmf = start(scene, &image, Firmware::Ovmf, &by_serial, (NO_UUID, "site-1"), Vec::new())?;
+    let bios = start(scene, &image, Firmware::SeaBios, &by_uuid, (UUID, NO_SERIAL), Vec::new())?;
+    let works = |mut machine: Vm, station: &Station, key: &str, script: &str| -> Result<()> {
         let line = format!("thimble: this machine is {}, one of 3 machines of its site, by its {key}", station.name());
         machine.serial.expect(&line, BOOTS_WITHIN)?;
         machine.serial.expect(&format!("network eth0 {}/24", station.address()), BOOTS_WITHIN)?;
         machine.serial.expect("thimble: agent .* connected to", BOOTS_WITHIN)?;
-        let step = Step::busybox("hello", &registry, "echo hello");
+        let step = Step::busybox("hello", &registry, script);
         provisioner.apply(&workflow(&station.name(), station, &[step]))?;
         let ended = provisioner.wait_ended(&station.name(), ACTS_WITHIN)?;
         ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
+        let packs = machine.serial.all("driver pack [a-z]+ from http://")?;
+        let has_all = packs.iter().any(|line| line.text.contains("driver pack storage"));
+        ensure!(has_all || !script.contains(DISK), "the machine did not fetch its driver pack: {packs:#?}");
         let agent = provisioner.machine(&station.mac())?.agent;
         ensure!(agent.as_ref().is_some_and(|agent| agent.encrypted == Some(true)), "the agent did not speak TLS: {agent:?}");
         Ok(())
     };
-    works(bios, &by_uuid, "UUID").context("by UUID")?;
-    works(start(scene, &image, Firmware::SeaBios, &by_mac, (NO_UUID, NO_SERIAL))?, &by_mac, "MAC address").context("by MAC")?;
-    let mut stranger_vm = start(scene, &image, Firmware::SeaBios, &stranger, (NO_UUID, "SITE-9"))?;
-    works(ovmf, &by_serial, "serial number").context("by serial number")?;
+    works(bios, &by_uuid, "UUID", "echo hello").context("by UUID")?;
+    let disk = Disk::new(PACKED, scene.disk(&by_mac)?, DISK);
+    let mac = start(scene, &image, Firmware::SeaBios, &by_mac, (NO_UUID, NO_SERIAL), vec![disk])?;
+    works(mac, &by_mac, "MAC address", &format!("[ -b /dev/disk/by-id/{} ]", PACKED.by_id(DISK))).context("by MAC")?;
+    let mut stranger_vm = start(scene, &image, Firmware::SeaBios, &stranger, (NO_UUID, "SITE-9"), Vec::new())?;
+    works(ovmf, &by_serial, "serial number", "echo hello").context("by serial number")?;
     let line = format!("this machine is none of the 3 machines.*serial number SITE-9, MAC addresses {}", stranger.mac());
     stranger_vm.serial.expect(&line, BOOTS_WITHIN)?;
     stranger_vm.serial.expect("waiting for a DHCP answer on eth0", BOOTS_WITHIN)?;
@@ -74,6 +82,7 @@ fn make(scene: &Scene, provisioner: &Provisioner) -> Result<PathBuf> {
     build.current_dir(folder).args(["image", "iso", "--cmdline", "console=ttyS0", "--server"]);
     build.arg(format!("unix:{}", socket.display())).arg("--config").arg(&settings).arg("--files").arg(kit);
     build.arg("--server-ca").arg(provisioner.data().join("access/ca.crt")).arg("--output").arg(&image);
+    build.arg("--packs-url").arg(format!("http://{}:7080/files", segment::HOST));
     command::run(&mut build, &scene.folder.join("iso.log"), BUILT_WITHIN)?;
     let size = fs::metadata(&image).context("no image was made")?.len();
     ensure!(size <= MOST, "the image has {size} bytes, more than {MOST}");
@@ -99,9 +108,10 @@ fn start(
     firmware: Firmware,
     station: &Station,
     identity: (&'static str, &'static str),
+    disks: Vec<Disk>,
 ) -> Result<Vm> {
     let mib = if firmware == Firmware::SeaBios { MEMORY_MIB } else { UEFI_MIB };
     let boot = Boot::Medium { firmware, medium: Medium::Cd(image.to_owned()) };
     let nic = scene.nic(station, 0, NicModel::Virtio)?;
-    scene.start(station, &Parts { identity: Some(identity), ..Parts::new(boot, mib, vec![nic]) })
+    scene.start(station, &Parts { identity: Some(identity), disks, ..Parts::new(boot, mib, vec![nic]) })
 }

@@ -1,9 +1,11 @@
 //! `thimble image iso`: one ISO image for all machines of a site, from the kernel and the ramdisk that `image build` made.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use api::packs::{INDEX, Index, Offer};
 use boots::iso::{Site, table};
 use clap::Args;
 use initramfs::media::{self, Made};
@@ -42,6 +44,9 @@ pub struct IsoArguments {
     /// Folder with `kernel` and `initramfs.cpio.zst`; the default is that of the settings file, or /var/lib/thimble/files
     #[arg(long, env = "THIMBLE_FILES", value_name = "DIR")]
     files: Option<PathBuf>,
+    /// The URL of the folder with the driver packs, which are beside the ramdisk. The default is where boots serves that folder
+    #[arg(long, value_name = "URL")]
+    packs_url: Option<String>,
     /// Kernel arguments of the boot loaders, such as `console=ttyS0`. They win over those of each machine
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     cmdline: String,
@@ -78,10 +83,43 @@ pub fn run(arguments: &IsoArguments) -> anyhow::Result<()> {
         eprintln!("warning: {note}");
     }
     let server_ca = server_ca(arguments, &config)?;
-    let iso = made(arguments, &config, &site, server_ca)?;
+    let packs = packs(arguments, &config, &of_boots)?;
+    let iso = made(arguments, &config, &site, (server_ca, packs.as_ref()))?;
     machine::files::replace(&arguments.output, &iso).with_context(|| format!("cannot write {}", arguments.output.display()))?;
-    print!("{}", report(&arguments.output, iso.len(), &site));
+    print!("{}", report(&arguments.output, iso.len(), &site, packs.as_ref()));
     Ok(())
+}
+
+/// The packs beside the ramdisk, if there are any.
+fn packs(arguments: &IsoArguments, config: &Config, of_boots: &boots::Config) -> anyhow::Result<Option<Offer>> {
+    let path = config.files.join(&config.initrd).with_file_name(INDEX);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => bail!("cannot read {}: {error}", path.display()),
+    };
+    let index = Index::parse(&text).with_context(|| format!("cannot use {}", path.display()))?;
+    let url = match &arguments.packs_url {
+        Some(url) => url.clone(),
+        None => {
+            let file = arguments.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+            let served = Settings { address: arguments.address, ..Settings::default() }.or(file).check()?.files;
+            url_of(path.parent().unwrap_or(&path), &served, of_boots).with_context(|| {
+                format!(
+                    "boots serves the files of {}, which has no {}; name its URL with --packs-url",
+                    served.display(),
+                    path.display()
+                )
+            })?
+        }
+    };
+    Ok(Some(Offer { url, index }))
+}
+
+/// Where boots serves a folder below its files.
+fn url_of(folder: &Path, served: &Path, of_boots: &boots::Config) -> Option<String> {
+    let below = folder.strip_prefix(served).ok()?.to_str()?;
+    Some(of_boots.http_url(format!("files/{below}").trim_end_matches('/')))
 }
 
 fn config(arguments: &IsoArguments) -> anyhow::Result<Config> {
@@ -129,7 +167,12 @@ fn server_ca(arguments: &IsoArguments, config: &Config) -> anyhow::Result<Option
     }
 }
 
-fn made(arguments: &IsoArguments, config: &Config, site: &Site, server_ca: Option<PathBuf>) -> anyhow::Result<Vec<u8>> {
+fn made(
+    arguments: &IsoArguments,
+    config: &Config,
+    site: &Site,
+    (server_ca, packs): (Option<PathBuf>, Option<&Offer>),
+) -> anyhow::Result<Vec<u8>> {
     let read = |name: &str| {
         let path = config.files.join(name);
         fs::read(&path).with_context(|| format!("cannot read {}; `thimble image build` makes it", path.display()))
@@ -142,6 +185,7 @@ fn made(arguments: &IsoArguments, config: &Config, site: &Site, server_ca: Optio
         signer: signer.map(|(key, certificate)| Signer { key, certificate }),
         server_ca,
         site: Some(site.text.clone().into_bytes()),
+        packs: packs.map(serde_json::to_vec).transpose().context("cannot write down the driver packs")?,
         ..Media::default()
     };
     let version = kernel::version_in(&kernel).unwrap_or_default();
@@ -150,7 +194,7 @@ fn made(arguments: &IsoArguments, config: &Config, site: &Site, server_ca: Optio
     iso.context("no ISO image was made")
 }
 
-fn report(path: &Path, size: usize, site: &Site) -> String {
+fn report(path: &Path, size: usize, site: &Site, packs: Option<&Offer>) -> String {
     let mut text = format!("{}  {size} bytes for {} machines\n", path.display(), site.machines);
     let without = &site.without_address;
     if !without.is_empty() {
@@ -158,8 +202,11 @@ fn report(path: &Path, size: usize, site: &Site) -> String {
             (without.get(..SHOWN).unwrap_or(without).join(", "), if without.len() > SHOWN { ", ..." } else { "" });
         text += &format!("{} machines have no static address in their Hardware, and ask by DHCP: {shown}{more}\n", without.len());
     }
+    if let Some(Offer { url, index }) = packs {
+        text += &format!("the machines fetch the {} driver packs that they need from {url}\n", index.packs.len());
+    }
     if size > LARGE {
-        text += "warning: the image is larger than 20 MB; `thimble image build` with --profile cloud or --from-lspci \
+        text += "warning: the image is larger than 20 MB; `thimble image build` with --profile media or --from-lspci \
                  makes a smaller ramdisk\n";
     }
     text
@@ -173,9 +220,15 @@ mod tests {
     fn the_report_names_machines_that_need_dhcp_and_a_large_image() {
         let names = (0..12).map(|number| format!("m{number}")).collect();
         let site = Site { machines: 20, without_address: names, ..Site::default() };
-        let text = report(Path::new("site.iso"), 21_000_000, &site);
+        let text = report(Path::new("site.iso"), 21_000_000, &site, None);
         assert!(text.starts_with("site.iso  21000000 bytes for 20 machines\n12 machines have no static address"), "{text}");
         assert!(text.contains(": m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, ...\nwarning:"), "{text}");
-        assert_eq!(report(Path::new("a"), 1, &Site { machines: 1, ..Site::default() }), "a  1 bytes for 1 machines\n");
+        let index = Index { kernel: "6.1".into(), packs: Vec::new() };
+        let offer = Offer { url: "http://192.0.2.1:7080/files".into(), index };
+        let text = report(Path::new("a"), 1, &Site { machines: 1, ..Site::default() }, Some(&offer));
+        assert_eq!(
+            text,
+            "a  1 bytes for 1 machines\nthe machines fetch the 0 driver packs that they need from http://192.0.2.1:7080/files\n"
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// How many missing files the text names. `--json` has all of them.
 const MISSING_SHOWN: usize = 10;
 /// The largest ramdisk of each profile that the smallest machines of its kind can unpack.
-const LIMITS: &[(&str, usize)] = &[("cloud", 4_000_000), ("metal", 16_000_000)];
+const LIMITS: &[(&str, usize)] = &[("cloud", 4_000_000), ("metal", 16_000_000), ("media", 12_000_000)];
 
 pub fn run(arguments: &BuildArguments) -> anyhow::Result<()> {
     let (embed, _pulled) = embed::layouts(&arguments.embed)?;
@@ -56,6 +56,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
                 .map(|(key, certificate)| Signer { key, certificate }),
             server_ca: server_ca(arguments)?,
             site: None,
+            packs: None,
         },
         mtime: arguments.source_date_epoch,
         output: arguments.output.clone(),
@@ -82,6 +83,7 @@ fn selection(arguments: &BuildArguments) -> anyhow::Result<Selection> {
         profile: match arguments.profile {
             Profile::Cloud => initramfs::Profile::Cloud,
             Profile::Metal => initramfs::Profile::Metal,
+            Profile::Media => initramfs::Profile::Media,
         },
         with: arguments.with.clone(),
         only,

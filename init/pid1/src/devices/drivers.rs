@@ -12,7 +12,7 @@ use devices::catalogue::Catalogue;
 use devices::module::ModuleName;
 use devices::plan::{Rank, Schedule};
 use devices::policy::{Policy, is_missed, requested};
-use machine::{Chain, Milestone};
+use machine::{Chain, Milestone, files};
 use rustix::io::Errno;
 
 use super::jobs::{Job, Jobs};
@@ -162,9 +162,10 @@ impl Drivers {
         }
         let lists = tree.lists();
         let catalogue = Catalogue::new(&lists);
+        let has_packs = Path::new(files::PACKS).exists();
         for orphan in orphans {
             let found = catalogue.find(&Wanted::new([orphan.modalias.clone()]), &self.policy);
-            if let Some(reason) = orphans::reason(&found) {
+            if let Some(reason) = orphans::reason(&found, has_packs) {
                 log::info!("no driver for {orphan}: {reason}");
             }
         }

@@ -51,11 +51,14 @@ fn read(device: &Path) -> Option<Orphan> {
     })
 }
 
-/// `None` if its driver is loaded, which may still need time to start it.
-pub fn reason(found: &Found) -> Option<String> {
+/// `None` if its driver is loaded, which may still need time to start it. `has_packs`: the agent will look in driver packs.
+pub fn reason(found: &Found, has_packs: bool) -> Option<String> {
     match (found.modules.is_empty(), found.denied.first()) {
         (false, _) => None,
         (true, Some(denied)) => Some(format!("module {denied} is denied")),
+        (true, None) if has_packs => {
+            Some("this ramdisk has no module for it; the agent looks in the driver packs that the image names".to_owned())
+        }
         (true, None) => {
             Some("this ramdisk has no module for it; build the ramdisk with another profile or add its module".to_owned())
         }
@@ -96,8 +99,11 @@ mod tests {
             modules: modules.iter().map(|name| (*name).clone()).collect(),
             denied: denied.iter().map(|name| (*name).clone()).collect(),
         };
-        assert_eq!(reason(&found(&[&igb], &[])), None);
-        assert_eq!(reason(&found(&[], &[&igb])).as_deref(), Some("module igb is denied"));
-        assert!(reason(&found(&[], &[])).is_some_and(|text| text.starts_with("this ramdisk has no module")));
+        assert_eq!(reason(&found(&[&igb], &[]), false), None);
+        assert_eq!(reason(&found(&[], &[&igb]), true).as_deref(), Some("module igb is denied"));
+        for (has_packs, end) in [(false, "add its module"), (true, "the driver packs that the image names")] {
+            let text = reason(&found(&[], &[]), has_packs).unwrap();
+            assert!(text.starts_with("this ramdisk has no module") && text.ends_with(end), "{text}");
+        }
     }
 }

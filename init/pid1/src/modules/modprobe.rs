@@ -45,6 +45,8 @@ pub fn is_meant(program: Option<&OsString>) -> bool {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Call {
     quiet: bool,
+    /// Whether the deny list counts, which it does only for drivers of devices.
+    denies: bool,
     names: Vec<String>,
 }
 
@@ -56,9 +58,9 @@ impl Call {
         for word in words {
             match word.as_str() {
                 "--" if !only_names => only_names = true,
-                "-q" | "--quiet" | "-s" | "--syslog" | "-b" | "--use-blacklist" if !only_names => {
-                    call.quiet |= word.contains('q')
-                }
+                "-q" | "--quiet" if !only_names => call.quiet = true,
+                "-b" | "--use-blacklist" if !only_names => call.denies = true,
+                "-s" | "--syslog" if !only_names => {}
                 "-a" | "--all" if !only_names => all = true,
                 option if option.starts_with('-') && !only_names => {
                     return Err(format!("modprobe: option {option} is not supported"));
@@ -78,7 +80,7 @@ impl Call {
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let words = arguments.map(|word| word.to_string_lossy().into_owned());
     let result = Call::parse(words).and_then(|call| {
-        let failed = load(&call.names);
+        let failed = load(&call);
         let text = failed.iter().filter(|failure| !(call.quiet && failure.is_unknown)).map(|failure| failure.text.as_str());
         if failed.is_empty() { Ok(()) } else { Err(text.collect::<Vec<_>>().join("\n")) }
     });
@@ -100,7 +102,7 @@ struct Failure {
     text: String,
 }
 
-fn load(names: &[String]) -> Vec<Failure> {
+fn load(call: &Call) -> Vec<Failure> {
     let tree = match Tree::of_this_kernel() {
         Ok(tree) => tree,
         Err(error) => return vec![Failure { is_unknown: true, text: format!("modprobe: {error}") }],
@@ -110,12 +112,13 @@ fn load(names: &[String]) -> Vec<Failure> {
     let lists = tree.lists();
     let catalogue = Catalogue::new(&lists);
     let mut failed = Vec::new();
-    for name in names {
+    for name in &call.names {
         let modules = catalogue.named(name);
         if modules.is_empty() && !catalogue.is_builtin(name) {
             failed.push(Failure { is_unknown: true, text: format!("modprobe: {name}: the ramdisk does not have this module") });
         }
-        for module in catalogue.plan(modules).in_order() {
+        let allowed = modules.into_iter().filter(|module| !(call.denies && policy.denies(module.as_str())));
+        for module in catalogue.plan(allowed).in_order() {
             if let Err(error) = tree.load(&module.name, &module.path, &policy) {
                 failed.push(Failure { is_unknown: false, text: format!("modprobe: {}: {}", module.name, Chain(&error)) });
             }
@@ -130,12 +133,15 @@ mod tests {
 
     #[test]
     fn the_calls_of_the_kernel_and_of_scripts_are_parsed() {
-        let call = |quiet, names: &[&str]| Ok(Call { quiet, names: names.iter().map(|name| (*name).to_owned()).collect() });
+        let call = |quiet, names: &[&str]| {
+            Ok(Call { quiet, denies: false, names: names.iter().map(|name| (*name).to_owned()).collect() })
+        };
         for (line, expected) in [
             ("-q -- fs-vfat", call(true, &["fs-vfat"])),
             ("loop", call(false, &["loop"])),
             ("-a loop -q dm-mod", call(true, &["loop", "dm-mod"])),
             ("-- -odd", call(false, &["-odd"])),
+            ("-a -b a b", Ok(Call { quiet: false, denies: true, names: vec!["a".to_owned(), "b".to_owned()] })),
             ("", Err("modprobe: the name of a module is missing".to_owned())),
             ("-r loop", Err("modprobe: option -r is not supported".to_owned())),
             (
