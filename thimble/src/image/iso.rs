@@ -104,13 +104,17 @@ fn packs(arguments: &IsoArguments, config: &Config, of_boots: &boots::Config) ->
         None => {
             let file = arguments.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
             let served = Settings { address: arguments.address, ..Settings::default() }.or(file).check()?.files;
-            url_of(path.parent().unwrap_or(&path), &served, of_boots).with_context(|| {
-                format!(
-                    "boots serves the files of {}, which has no {}; name its URL with --packs-url",
-                    served.display(),
-                    path.display()
-                )
-            })?
+            let folder = path.parent().unwrap_or(&path);
+            let Some(url) = url_of(folder, &served, of_boots) else {
+                eprintln!(
+                    "warning: the machines fetch no driver packs, because {} does not lie below {}, which boots serves; \
+                     name the URL of that folder with --packs-url",
+                    folder.display(),
+                    served.display()
+                );
+                return Ok(None);
+            };
+            url
         }
     };
     Ok(Some(Offer { url, index }))
@@ -215,6 +219,15 @@ fn report(path: &Path, size: usize, site: &Site, packs: Option<&Offer>) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packs_are_fetched_from_where_boots_serves_their_folder() {
+        let of_boots = boots::Config::new("192.0.2.1".parse().unwrap(), "/srv/files".into(), "/srv/nbp".into());
+        let url = |folder: &str| url_of(Path::new(folder), Path::new("/srv/files"), &of_boots);
+        assert_eq!(url("/srv/files").as_deref(), Some("http://192.0.2.1:7080/files"));
+        assert_eq!(url("/srv/files/media").as_deref(), Some("http://192.0.2.1:7080/files/media"));
+        assert_eq!(url("/srv/files-of-another"), None);
+    }
 
     #[test]
     fn the_report_names_machines_that_need_dhcp_and_a_large_image() {
