@@ -145,9 +145,11 @@ impl Host {
         });
     }
 
-    /// The id of its data folder.
+    /// The id of its data folder, which it has a moment after its socket.
     fn id(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("data/server-id")).unwrap().trim().to_owned()
+        let path = self.folder.path().join("data/server-id");
+        wait("the id of a server", || path.exists());
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
     }
 
     fn log(&self) -> String {
@@ -463,7 +465,7 @@ fn two_servers_with_copies_of_one_data_folder_name_each_other() {
     let data = copy.path().join("data");
     std::fs::create_dir(&data).unwrap();
     std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    std::fs::copy(one.folder.path().join("data/server-id"), data.join("server-id")).unwrap();
+    std::fs::write(data.join("server-id"), one.id() + "\n").unwrap();
     one.kill();
     one.start_again();
     assert!(!one.log().contains("has the id"), "it is the only one, although an earlier process was it before");
