@@ -18,6 +18,7 @@ use machine::{Chain, Milestone, files};
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
+use crate::space;
 use devices::Device;
 
 /// A driver that starts its hardware for longer goes on by itself.
@@ -43,20 +44,29 @@ pub async fn add(root: &Path, names: &[String]) {
         log::error!("driver pack {name} of thimble.packs does not exist; there are: {}", all_names(&offer));
     }
     let without_driver = devices::without_driver(&root.join("sys"));
+    let mut attempts = fetch::ATTEMPTS;
     for (pack, devices) in wanted(&offer, &without_driver, names, &present) {
-        add_one(root, &offer, pack, &devices).await;
+        if let Ended::Away = add_one(root, &offer, pack, &devices, attempts).await {
+            attempts = 1; // the same boots has the others, and it was waited for already
+        }
     }
     Milestone::Packs.reached();
 }
 
-async fn add_one(root: &Path, offer: &Offer, pack: &Pack, devices: &[&Device]) {
-    let url = offer.url_of(pack);
-    let bytes = match fetch::whole(&url, pack).await {
+enum Ended {
+    Tried,
+    /// boots did not answer.
+    Away,
+}
+
+async fn add_one(root: &Path, offer: &Offer, pack: &Pack, devices: &[&Device], attempts: u32) -> Ended {
+    let (url, free) = (offer.url_of(pack), space::free(root).memory);
+    let bytes = match fetch::whole(&url, pack, free, attempts).await {
         Ok(bytes) => bytes,
         Err(error) => {
             let without = shown(devices);
             log::error!("driver pack {} is missing, so the machine goes on without it{without}: {}", pack.name, Chain(&error));
-            return;
+            return if error.may_pass() { Ended::Away } else { Ended::Tried };
         }
     };
     let count = match unpack::into(root, &bytes) {
@@ -64,11 +74,12 @@ async fn add_one(root: &Path, offer: &Offer, pack: &Pack, devices: &[&Device]) {
         Err(error) => {
             log::error!("driver pack {} from {url} cannot be unpacked: {}", pack.name, Chain(&error));
             let _ = fs::remove_file(manifest(root, &pack.name)); // the next agent tries again
-            return;
+            return Ended::Tried;
         }
     };
     log::info!("driver pack {} from {url}: {count} files, {} bytes{}", pack.name, pack.size, shown(devices));
     load(&files::below(root, MODPROBE), devices).await;
+    Ended::Tried
 }
 
 /// What the machine lacks a driver for, as the end of a line.

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use trust::Trust;
 
 /// As many as iPXE makes for a segment of the ramdisk.
-const ATTEMPTS: u32 = 10;
+pub const ATTEMPTS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
@@ -18,11 +18,15 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 /// The largest pack of a standard kernel has 7 MB. It is in memory at once.
 const LARGEST: u64 = 64 << 20;
+/// What a pack takes of the memory, as a multiple of its size: itself, and its files, of which the most are modules.
+const MEMORY: u64 = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     #[error("the pack would have {0} bytes, more than {LARGEST}; build the packs again")]
     Large(u64),
+    #[error("it takes about {needed} bytes of memory, and {free} are free; give the machine more, or leave the pack out")]
+    Memory { needed: u64, free: u64 },
     #[error("cannot set up HTTP")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{url} cannot be read")]
@@ -35,22 +39,26 @@ pub enum FetchError {
 
 impl FetchError {
     /// Whether a later attempt may have another end.
-    fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self {
             Self::Request { source, .. } => source.status().is_none_or(|status| status.is_server_error()),
             Self::Silent { .. } => true,
-            Self::Large(_) | Self::Client(_) | Self::Other { .. } => false,
+            Self::Large(_) | Self::Memory { .. } | Self::Client(_) | Self::Other { .. } => false,
         }
     }
 }
 
-/// The whole file, which has the digest of the index.
+/// The whole file, which has the digest of the index. `free` is the memory that it may take, in bytes.
 ///
 /// # Errors
-/// After ten attempts, or at once if the file is another one.
-pub async fn whole(url: &str, pack: &Pack) -> Result<Vec<u8>, FetchError> {
+/// After so many attempts, or at once if the file is another one or too large.
+pub async fn whole(url: &str, pack: &Pack, free: u64, attempts: u32) -> Result<Vec<u8>, FetchError> {
     if pack.size > LARGEST {
         return Err(FetchError::Large(pack.size));
+    }
+    let needed = pack.size * MEMORY;
+    if needed > free {
+        return Err(FetchError::Memory { needed, free });
     }
     let client = client().map_err(FetchError::Client)?;
     let mut attempt = 1;
@@ -59,7 +67,7 @@ pub async fn whole(url: &str, pack: &Pack) -> Result<Vec<u8>, FetchError> {
             Err(error) if error.may_pass() => error,
             result => return result,
         };
-        let Some(pause) = pause_after(attempt) else { return Err(error) };
+        let Some(pause) = pause_after(attempt, attempts) else { return Err(error) };
         log::warn!("driver pack {}: {}; the next attempt is in {} s", pack.name, Chain(&error), pause.as_secs());
         sleep(pause).await;
         attempt += 1;
@@ -67,9 +75,9 @@ pub async fn whole(url: &str, pack: &Pack) -> Result<Vec<u8>, FetchError> {
 }
 
 /// `None` after the last attempt.
-fn pause_after(attempt: u32) -> Option<Duration> {
+fn pause_after(attempt: u32, attempts: u32) -> Option<Duration> {
     let doubled = FIRST_PAUSE.saturating_mul(1u32.checked_shl(attempt - 1).unwrap_or(u32::MAX));
-    (attempt < ATTEMPTS).then(|| doubled.min(LONGEST_PAUSE))
+    (attempt < attempts).then(|| doubled.min(LONGEST_PAUSE))
 }
 
 /// boots is on the machine's own network, so no proxy is asked.
@@ -104,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_server_that_is_away_is_asked_for_about_a_minute() {
-        let pauses: Vec<u64> = (1..).map_while(pause_after).map(|pause| pause.as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 10, 10, 10, 10, 10]);
+        let pauses: Vec<u64> = (1..).map_while(|n| pause_after(n, ATTEMPTS)).map(|pause| pause.as_secs()).collect();
+        assert_eq!((pauses, pause_after(1, 1)), (vec![1, 2, 4, 8, 10, 10, 10, 10, 10], None));
     }
 }

@@ -132,8 +132,33 @@ async fn a_file_that_does_not_exist_is_asked_for_once() {
     let bytes = packed("storage");
     let bench = Bench::new(vec![(pack("other", &bytes, &[]), bytes.clone())]).await;
     let url = format!("{}/pack-storage.cpio.zst", bench.url);
-    let error = fetch::whole(&url, &pack("storage", &bytes, &[])).await.unwrap_err();
+    let error = fetch::whole(&url, &pack("storage", &bytes, &[]), u64::MAX, fetch::ATTEMPTS).await.unwrap_err();
     assert_eq!((bench.asked().len(), error.to_string()), (1, format!("{url} cannot be read")));
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_fit_the_memory_is_not_asked_for() {
+    let bytes = packed("storage");
+    let storage = pack("storage", &bytes, &[]);
+    let bench = Bench::new(vec![(storage.clone(), bytes)]).await;
+    let (url, needed) = (format!("{}/{}", bench.url, storage.file), storage.size * 5);
+    let error = fetch::whole(&url, &storage, needed - 1, 1).await.unwrap_err();
+    assert!(error.to_string().starts_with(&format!("it takes about {needed} bytes of memory")), "{error}");
+    assert!(bench.asked().is_empty());
+    assert!(fetch::whole(&url, &storage, needed, 1).await.is_ok());
+}
+
+/// The paused clock goes on by itself while everything sleeps.
+#[tokio::test(start_paused = true)]
+async fn packs_of_a_server_that_is_away_cost_one_wait_together() {
+    let bench = Bench::new(Vec::new()).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let packs = ["storage", "san", "raid"].map(|name| pack(name, &packed(name), &[])).to_vec();
+    let offer = Offer { url: format!("http://{closed}/files"), index: Index { kernel: "6.1".into(), packs } };
+    bench.write(files::PACKS, &serde_json::to_string(&offer).unwrap());
+    let start = tokio::time::Instant::now();
+    add(bench.root.path(), &["storage", "san", "raid"].map(str::to_owned)).await;
+    assert!((65..100).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

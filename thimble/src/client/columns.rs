@@ -99,6 +99,14 @@ static ROLLOUTS: [Column; 7] = [
     wide("SELECTOR", At("/spec/selector")),
     wide("REASON", Of(|one| text(one, "/status/reason").to_owned())),
 ];
+static DHCP_LEASES: [Column; 6] = [
+    NAME,
+    column("MAC", At("/spec/mac")),
+    column("STATE", At("/spec/state")),
+    wide("CLIENT", At("/spec/id")),
+    wide("UNTIL", At("/spec/until")),
+    AGE,
+];
 static EVENTS: [Column; 6] = [
     column("LAST SEEN", Since("/lastTimestamp")),
     column("TYPE", At("/type")),
@@ -128,6 +136,7 @@ pub fn of(kind: &Kind) -> &'static [Column] {
         ("Policy", _) => &POLICIES,
         ("MachineState", _) => &MACHINE_STATES,
         ("Rollout", _) => &ROLLOUTS,
+        ("DHCPLease", _) => &DHCP_LEASES,
         ("Event", _) => &EVENTS,
         ("Namespace", _) => &NAMESPACES,
         ("Secret", _) => &SECRETS,

@@ -38,7 +38,7 @@ const fn kind(api_version: &'static str, kind: &'static str, plural: &'static st
 }
 
 /// In the order in which an export writes them: what others need comes first.
-pub static KINDS: [Kind; 18] = [
+pub static KINDS: [Kind; 19] = [
     Kind { namespaced: false, ..kind("v1", "Namespace", "namespaces", "ns", Way::Plain) },
     kind("v1", "ConfigMap", "configmaps", "cm", Way::Plain),
     kind("v1", "Secret", "secrets", "", Way::Plain),
@@ -54,6 +54,7 @@ pub static KINDS: [Kind; 18] = [
     kind(NEXT, "Workflow", "workflows.v1alpha2", "", Way::Checked),
     kind(THIMBLE, "MachineState", "machinestates", "ms", Way::Machine),
     kind(THIMBLE, "Rollout", "rollouts", "ro", Way::Stays),
+    Kind { namespaced: false, ..kind(THIMBLE, "DHCPLease", "dhcpleases", "dl", Way::Stays) },
     kind("v1", "Event", "events", "ev", Way::Stays),
     kind("coordination.k8s.io/v1", "Lease", "leases", "", Way::Stays),
     Kind {
@@ -179,6 +180,8 @@ mod tests {
             ("task.bmc.tinkerbell.org", Some(("Task", BMC))),
             ("machines.bmc", Some(("Machine", BMC))),
             ("ms", Some(("MachineState", THIMBLE))),
+            ("dhcpleases", Some(("DHCPLease", THIMBLE))),
+            ("leases", Some(("Lease", "coordination.k8s.io/v1"))),
             ("ns", Some(("Namespace", "v1"))),
             ("namespace", Some(("Namespace", "v1"))),
             ("machines", None),
