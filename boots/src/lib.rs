@@ -37,6 +37,7 @@ pub mod syslog;
 pub mod tftp;
 mod vrf;
 
+pub use apart::keep_priority;
 pub use config::{Config, Current, Metadata, Proof};
 pub use events::{Event, Events, LogSink, Milestone};
 pub use machine::{

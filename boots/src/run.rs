@@ -279,25 +279,24 @@ async fn serve(
     let server = dhcp::Server::new(config.clone(), pools, Arc::clone(&source), events.clone());
     for (socket, port) in [(dhcp, dhcp::Port::Dhcp), (pxe, dhcp::Port::Pxe)] {
         if let Some(socket) = socket {
-            tasks.spawn(server.clone().serve(socket, port, shutdown.clone()));
+            let (server, stop) = (server.clone(), shutdown.clone());
+            let serve = move || async move {
+                server.serve(socket, port, stop).await;
+                Ok(())
+            };
+            tasks.spawn(on_its_thread("dhcp", shutdown.clone(), serve));
         }
     }
     if let Some((socket, duid)) = dhcp6 {
         let server = dhcp6::Server::new(config.clone(), duid, Arc::clone(&source), events.clone());
-        tasks.spawn(server.serve(socket, shutdown.clone()));
+        let stop = shutdown.clone();
+        tasks.spawn(on_its_thread("dhcp6", shutdown.clone(), move || server.serve(socket, stop)));
     }
     for socket in [tftp, six.tftp].into_iter().flatten() {
         let limits = tftp::Limits::default();
         let (stop, config, source, events) = (shutdown.clone(), config.clone(), Arc::clone(&source), events.clone());
-        tasks.spawn(async move {
-            let served = apart::serve("tftp", stop.clone().cancelled_owned(), move |_| async move {
-                tftp::serve(socket, config, source, events, limits, stop).await;
-                Ok(())
-            });
-            if let Err(error) = served.await {
-                log::error!("TFTP is not served: {}", ::machine::Chain(&error));
-            }
-        });
+        let serve = move || tftp::serve(socket, config, source, events, limits, stop);
+        tasks.spawn(on_its_thread("tftp", shutdown.clone(), serve));
     }
     let intake = Arc::new(syslog::Intake::new(Arc::clone(&source), events.clone()));
     for socket in [syslog, six.syslog].into_iter().flatten() {
@@ -330,6 +329,17 @@ async fn serve(
     }
     while tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Firmware gives up after seconds. On the executor's threads its packets would wait behind agents and ramdisks.
+async fn on_its_thread<F: Future<Output = io::Result<()>>>(
+    protocol: &'static str,
+    stop: CancellationToken,
+    serve: impl FnOnce() -> F + Send + 'static,
+) {
+    if let Err(error) = apart::serve(protocol, stop.cancelled_owned(), move |_| serve()).await {
+        log::error!("{protocol} is not served: {}", ::machine::Chain(&error));
+    }
 }
 
 async fn https_until(stop: CancellationToken, listener: TcpListener, certificate: Arc<Certificate>, router: axum::Router) {

@@ -13,7 +13,7 @@ use trust::Fingerprint;
 
 use crate::config::Settings;
 use crate::reload::Sources;
-use crate::{Daemon, client, doctor, sandbox, serve, up};
+use crate::{Daemon, beside_firmware, client, doctor, sandbox, serve, up};
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -73,7 +73,7 @@ pub fn run(arguments: BootsArguments) -> anyhow::Result<ExitCode> {
                 log::info!("thimble boots is {}", sandbox::confine(&folders));
                 Ok(())
             };
-            serve(config.log_format, confine, up::boots(config.clone(), sources, server, ca_sha256, hardware))
+            serve(config.log_format, confine, beside_firmware, up::boots(config.clone(), sources, server, ca_sha256, hardware))
         }
         Some(BootsCommand::Doctor(arguments)) => doctor::run(*arguments, out),
         Some(BootsCommand::Explain { explain, file: None }) => client::block_on(client::explain(explain, out)),

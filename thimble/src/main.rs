@@ -28,6 +28,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use machine::Chain;
+use rustix::process::{getpriority_process, setpriority_process};
+use tokio::runtime::Builder;
 
 use config::{Config, Mistakes, Settings};
 use log_format::LogFormat;
@@ -99,6 +101,9 @@ impl Daemon {
     }
 }
 
+/// Of the nice value: a third of the processor time of the other threads.
+const LOWER_BY: i32 = 5;
+
 /// The exit code of a command line that means nothing, as clap has it.
 const USAGE: u8 = 2;
 
@@ -127,12 +132,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(daemon) => {
             let sources = daemon.sources(Settings::check);
             let config = sources.read()?;
-            serve(config.log_format, || sandbox::drop_rights(&config.folders()), up::up(config.clone(), sources))
+            let confine = || sandbox::drop_rights(&config.folders());
+            serve(config.log_format, confine, beside_firmware, up::up(config.clone(), sources))
         }
         Command::Server(daemon) => {
             let sources = daemon.sources(Settings::check_server);
             let config = sources.read()?;
-            serve(config.log_format, || sandbox::drop_rights(&config.folders()), up::server(config.clone(), sources))
+            let confine = || sandbox::drop_rights(&config.folders());
+            serve(config.log_format, confine, || Ok(Builder::new_multi_thread()), up::server(config.clone(), sources))
         }
         Command::Boots(arguments) => boots_command::run(*arguments),
         Command::Agent { flags } => Ok(agent::main(flags)),
@@ -151,17 +158,30 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// An executor that leaves a busy processor to the threads of boots first. What firmware waits for has limits of seconds, and a
+/// ramdisk or a report comes a little later.
+fn beside_firmware() -> anyhow::Result<Builder> {
+    boots::keep_priority().context("cannot start a thread")?;
+    let lower = getpriority_process(None).context("cannot read the priority of this process")? + LOWER_BY;
+    let mut executor = Builder::new_multi_thread();
+    executor.on_thread_start(move || {
+        let _ = setpriority_process(None, lower); // of this thread; one that cannot have it is as before
+    });
+    Ok(executor)
+}
+
 /// The threads of the executor have what this thread keeps.
 fn serve(
     format: LogFormat,
     confine: impl FnOnce() -> anyhow::Result<()>,
+    executor: impl FnOnce() -> anyhow::Result<Builder>,
     daemon: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<ExitCode> {
     sys::save_memory();
     log_format::start(format);
     server::allow_many_connections();
     confine()?;
-    let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
+    let executor = executor()?.enable_all().build().context("cannot start the executor")?;
     match executor.block_on(daemon) {
         Err(error) if format == LogFormat::Json => {
             log::error!("{}", Chain(error.as_ref()));

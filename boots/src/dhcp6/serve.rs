@@ -1,6 +1,7 @@
 //! Answers requests one after the other. A lookup that has to wait becomes a task, so that it delays one machine only.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::lines::Lines;
 use super::links::{Link, Links, is_reachable};
 use super::network::{Mode, Network, Subnet, unknown};
-use super::socket::{Outgoing, Socket};
+use super::socket::{Outgoing, Socket, Watched};
 use super::{Facts, Grant, Ignored, Place, Request, grant, respond};
 use crate::config::Current;
 use crate::datagram::Arrival;
@@ -70,20 +71,24 @@ impl Server {
     }
 
     /// Answers until `shutdown`.
-    pub async fn serve(self, socket: Socket, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// When the executor cannot watch the socket.
+    pub async fn serve(self, socket: Socket, shutdown: CancellationToken) -> io::Result<()> {
+        let watched = socket.watched()?;
         let (mut buffer, mut look) = (vec![0; LONGEST], tokio::time::interval(LOOK_EVERY));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let received = tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return Ok(()),
                 _ = look.tick() => {
                     socket.join(&mut self.0.links.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
                     continue;
                 }
-                received = socket.receive(&mut buffer) => received,
+                received = watched.receive(&mut buffer) => received,
             };
             match received {
-                Ok((length, arrival)) => self.take(&socket, buffer.get(..length).unwrap_or_default(), arrival).await,
+                Ok((length, arrival)) => self.take(&watched, buffer.get(..length).unwrap_or_default(), arrival).await,
                 Err(error) => {
                     // Errors of earlier sends arrive here, too. No such error is a reason to stop.
                     log::debug!("DHCPv6: cannot receive: {}", Chain(&error));
@@ -93,7 +98,7 @@ impl Server {
         }
     }
 
-    async fn take(&self, socket: &Socket, bytes: &[u8], arrival: Arrival) {
+    async fn take(&self, socket: &Watched, bytes: &[u8], arrival: Arrival) {
         let Some(arrived) = self.arrived(bytes, arrival) else { return };
         let mut lookup = self.lookup(arrived.request.mac());
         // The machines of a file, and of a server in this process, are in memory.
@@ -150,7 +155,7 @@ impl Server {
         is_served.then_some(Arrived { request, config, link, arrival })
     }
 
-    async fn answer(&self, socket: &Socket, arrived: &Arrived, found: Found) {
+    async fn answer(&self, socket: &Watched, arrived: &Arrived, found: Found) {
         let Arrived { request, arrival, .. } = arrived;
         let (reply, name) = match found {
             Ok(machine) => {

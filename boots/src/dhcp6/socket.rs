@@ -15,11 +15,15 @@ use crate::datagram::{self, Arrival};
 /// A UDP socket that knows the interface of each packet.
 #[derive(Debug, Clone)]
 pub struct Socket {
-    socket: Arc<tokio::net::UdpSocket>,
+    socket: Arc<UdpSocket>,
     /// The only interface. `None` serves all.
     only: Option<String>,
     joined: Arc<Mutex<HashSet<u32>>>,
 }
+
+/// One that an executor watches.
+#[derive(Clone)]
+pub(super) struct Watched(Arc<tokio::net::UdpSocket>);
 
 /// A packet to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub(super) struct Outgoing {
 }
 
 impl Socket {
-    /// Needs a tokio runtime. Port 547 and an interface need the rights of root.
+    /// Port 547 and an interface need the rights of root.
     pub fn bind(address: SocketAddrV6, interface: Option<&str>) -> io::Result<Self> {
         let socket = socket2::Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_only_v6(true)?;
@@ -42,7 +46,7 @@ impl Socket {
         datagram::track(&socket, true)?;
         socket.bind(&address.into())?;
         socket.set_nonblocking(true)?;
-        let socket = Arc::new(tokio::net::UdpSocket::from_std(UdpSocket::from(socket))?);
+        let socket = Arc::new(UdpSocket::from(socket));
         Ok(Self { socket, only: interface.map(str::to_owned), joined: Arc::default() })
     }
 
@@ -51,8 +55,13 @@ impl Socket {
     }
 
     /// The socket itself, to bind it to its interface again.
-    pub(crate) fn shared(&self) -> Arc<tokio::net::UdpSocket> {
+    pub(crate) fn shared(&self) -> Arc<UdpSocket> {
         Arc::clone(&self.socket)
+    }
+
+    /// By the executor of this thread.
+    pub(super) fn watched(&self) -> io::Result<Watched> {
+        tokio::net::UdpSocket::from_std(self.socket.try_clone()?).map(|socket| Watched(Arc::new(socket)))
     }
 
     /// Joins the groups on interfaces that are new. One that is made again has another index.
@@ -74,14 +83,16 @@ impl Socket {
             }
         }
     }
+}
 
+impl Watched {
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Arrival)> {
-        self.socket.async_io(Interest::READABLE, || datagram::receive(&self.socket, buffer)).await
+        self.0.async_io(Interest::READABLE, || datagram::receive(&self.0, buffer)).await
     }
 
     pub(super) async fn send(&self, packet: &Outgoing) -> io::Result<()> {
         let Outgoing { bytes, to, interface } = packet;
-        let send = || datagram::send(&self.socket, bytes, *to, None, *interface);
-        self.socket.async_io(Interest::WRITABLE, send).await
+        let send = || datagram::send(&self.0, bytes, *to, None, *interface);
+        self.0.async_io(Interest::WRITABLE, send).await
     }
 }

@@ -53,12 +53,11 @@ impl Default for Limits {
 
 #[derive(Debug)]
 pub struct Socket {
-    socket: Arc<UdpSocket>,
+    socket: Arc<std::net::UdpSocket>,
     interface: Option<String>,
 }
 
 impl Socket {
-    /// Needs a tokio runtime.
     pub fn bind(address: SocketAddr, interface: Option<&str>) -> io::Result<Self> {
         Ok(Self { socket: Arc::new(bind(address, interface)?), interface: interface.map(str::to_owned) })
     }
@@ -68,12 +67,12 @@ impl Socket {
     }
 
     /// The socket itself, to bind it to its interface again.
-    pub(crate) fn shared(&self) -> Arc<UdpSocket> {
+    pub(crate) fn shared(&self) -> Arc<std::net::UdpSocket> {
         Arc::clone(&self.socket)
     }
 }
 
-fn bind(address: SocketAddr, interface: Option<&str>) -> io::Result<UdpSocket> {
+fn bind(address: SocketAddr, interface: Option<&str>) -> io::Result<std::net::UdpSocket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
     if let Some(interface) = interface {
         socket.bind_device(Some(interface.as_bytes()))?;
@@ -84,11 +83,11 @@ fn bind(address: SocketAddr, interface: Option<&str>) -> io::Result<UdpSocket> {
     datagram::track(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
 }
 
 pub(super) struct Server {
-    socket: Arc<UdpSocket>,
+    socket: UdpSocket,
     interface: Option<String>,
     pub(super) config: Current,
     pub(super) source: Arc<dyn MachineSource>,
@@ -100,6 +99,9 @@ pub(super) struct Server {
 }
 
 /// Serves until `shutdown`, which ends transfers under way.
+///
+/// # Errors
+/// When the executor cannot watch the socket.
 pub async fn serve(
     socket: Socket,
     config: impl Into<Current>,
@@ -107,8 +109,9 @@ pub async fn serve(
     events: Events,
     limits: Limits,
     shutdown: CancellationToken,
-) {
+) -> io::Result<()> {
     let (Socket { socket, interface }, config) = (socket, config.into());
+    let socket = UdpSocket::from_std(socket.try_clone()?)?; // that of this thread's executor
     let quota = Quota::new(limits.per_client, limits.in_all);
     let seldom = Mutex::new(Seldom::new(SAME_LINE_EVERY));
     let packs = Arc::new(Shelf::new(config.now().files.clone()));
@@ -128,6 +131,7 @@ pub async fn serve(
         }
     }
     server.running.lock().unwrap_or_else(PoisonError::into_inner).drain().for_each(|(_, running)| running.transfer.abort());
+    Ok(())
 }
 
 /// A transfer under way. Dropping it frees its place.

@@ -149,6 +149,7 @@ const PROCESS: &[i64] = &[
     libc::SYS_sched_setaffinity,
     libc::SYS_sched_yield,
     libc::SYS_set_robust_list,
+    libc::SYS_setpriority, // threads of the executor take a lower one
     libc::SYS_set_tid_address,
     libc::SYS_sigaltstack,
     libc::SYS_sysinfo,
