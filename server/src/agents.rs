@@ -8,6 +8,7 @@ mod attributes;
 mod calls;
 mod modaliases;
 mod pci_names;
+pub(crate) mod reported;
 mod strangers;
 
 use std::collections::hash_map::Entry;
@@ -161,6 +162,20 @@ impl Agents {
             Some(Agent { id: id.clone(), last_seen, address, encrypted: None, attributes, modaliases, progress: None })
         };
         table.known.get(id).map(|known| known.agent.clone()).or_else(stranger)
+    }
+
+    /// Of the devices that a known agent reported.
+    #[must_use]
+    pub fn modaliases(&self, id: &AgentId) -> Option<Vec<String>> {
+        self.table().known.get(id).map(|known| known.agent.modaliases.clone())
+    }
+
+    /// From where and when it called last.
+    #[must_use]
+    pub fn last_call(&self, id: &AgentId) -> Option<(Option<SocketAddr>, Timestamp)> {
+        let table = self.table();
+        let known = table.known.get(id).map(|known| (known.agent.address, known.agent.last_seen));
+        known.or_else(|| table.strangers.get(id))
     }
 
     /// Whether the call of an unknown agent may be held open. The caller must give each place back with `release`.

@@ -108,7 +108,7 @@ impl Server {
         // On this host itself only the operator starts agents.
         let source = address.filter(|address| !address.ip().to_canonical().is_loopback()).map(|at| Source::from(Some(at)))?;
         let agents = waiting().filter_map(|hardware| hardware.spec.agent_id.clone()).map(AgentId);
-        let addresses = agents.filter_map(|agent| self.0.agents.get(&agent)?.address);
+        let addresses = agents.filter_map(|agent| self.0.agents.last_call(&agent)?.0);
         let own = addresses.filter(|address| Source::from(Some(*address)) == source).count();
         (own >= SHARE && own >= free).then(|| format!("{own} machines of its address wait for approval"))
     }

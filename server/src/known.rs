@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::{Agent, Booted, Machine, What};
+use api::{Agent, BootState, Booted, Machine, What};
 use jiff::Timestamp;
 use log::info;
 use model::{AgentId, Hardware, Mac, ObjectName};
@@ -17,7 +17,37 @@ use crate::service::Server;
 use crate::store::StoreError;
 use crate::view::View;
 
+/// What boots asks of a machine, with every packet and every file.
+pub struct Booting {
+    pub hardware: Arc<Hardware>,
+    pub mac: Mac,
+    pub boot: BootState,
+    /// Of the devices that its agent reported.
+    pub modaliases: Vec<String>,
+}
+
 impl Server {
+    /// What the machine with this MAC should boot now.
+    #[must_use]
+    pub fn booting(&self, mac: Mac) -> Option<Booting> {
+        let view = self.view();
+        let hardware = &view.by_mac(mac)?.object;
+        Some(self.boots_as(&view, hardware, mac))
+    }
+
+    /// Like `booting`, by the address in its Hardware.
+    #[must_use]
+    pub fn booting_at(&self, address: IpAddr) -> Option<Booting> {
+        let view = self.view();
+        let hardware = &view.by_address(address)?.object;
+        Some(self.boots_as(&view, hardware, mac_at(hardware, address)?))
+    }
+
+    fn boots_as(&self, view: &View, hardware: &Arc<Hardware>, mac: Mac) -> Booting {
+        let modaliases = ids(hardware).find_map(|id| self.0.agents.modaliases(&id)).unwrap_or_default();
+        Booting { hardware: Arc::clone(hardware), mac, boot: boot_state(view, hardware, Some(mac)), modaliases }
+    }
+
     /// The machine with this MAC, and what it should boot now. The last announcement of its system is left out.
     #[must_use]
     pub fn machine(&self, mac: Mac) -> Option<Machine> {
@@ -30,11 +60,9 @@ impl Server {
     pub fn machine_by_address(&self, address: IpAddr) -> Option<Machine> {
         let view = self.view();
         let hardware = &view.by_address(address)?.object;
-        let mac = hardware.spec.interfaces.iter().filter_map(|interface| interface.dhcp.as_ref());
-        let mac = mac.filter(|dhcp| dhcp.ip.as_ref().and_then(|ip| ip.address) == Some(address)).find_map(|dhcp| dhcp.mac);
         let same_address =
             view.address_owners(address).filter(|name| **name != hardware.name()).map(ToString::to_string).collect();
-        Some(Machine { same_address, ..self.known(&view, hardware, mac) })
+        Some(Machine { same_address, ..self.known(&view, hardware, mac_at(hardware, address)) })
     }
 
     /// Like `machine`, by MAC, IP address or the name of its Hardware.
@@ -78,9 +106,7 @@ impl Server {
 
     /// The agent that called from this machine.
     pub(crate) fn agent_of(&self, hardware: &Hardware) -> Option<Agent> {
-        let spec = &hardware.spec;
-        let mut ids = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
-        let mut agent = ids.find_map(|id| self.0.agents.get(&id))?;
+        let mut agent = ids(hardware).find_map(|id| self.0.agents.get(&id))?;
         agent.attributes = agent.attributes.or_else(|| inventory(hardware));
         Some(agent)
     }
@@ -123,4 +149,16 @@ impl Server {
         let pair = self.0.store.get(&format!("/booted/{mac}")).await?;
         Ok(pair.and_then(|pair| serde_json::from_slice(&pair.value).ok()))
     }
+}
+
+/// The MAC of the interface with this address.
+fn mac_at(hardware: &Hardware, address: IpAddr) -> Option<Mac> {
+    let mut dhcp = hardware.spec.interfaces.iter().filter_map(|interface| interface.dhcp.as_ref());
+    dhcp.find(|dhcp| dhcp.mac.is_some() && dhcp.ip.as_ref().and_then(|ip| ip.address) == Some(address))?.mac
+}
+
+/// The names under which its agent may call.
+fn ids(hardware: &Hardware) -> impl Iterator<Item = AgentId> {
+    let spec = &hardware.spec;
+    spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId)
 }

@@ -3,9 +3,8 @@
 //! The history itself is outside the store, because firmware asks more often than a disk can write. What changed within two
 //! seconds is one transaction of bounded size. A machine whose steps wait longer shows the newest one then.
 
-use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use api::{LastStep, StepKind};
@@ -64,42 +63,6 @@ pub fn last_step_key(name: &ObjectName) -> String {
     format!("{LAST_STEPS}{}/{}", name.namespace, name.name)
 }
 
-/// Machines whose latest step is not stored yet, in the order in which they took it.
-#[derive(Debug, Default)]
-pub(crate) struct LastSteps {
-    waiting: Mutex<Waiting>,
-    news: Arc<Notify>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    order: VecDeque<ObjectName>,
-    names: HashSet<ObjectName>,
-}
-
-impl LastSteps {
-    fn say(&self, name: ObjectName) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.names.insert(name.clone()) {
-            waiting.order.push_back(name);
-        }
-        self.news.notify_one();
-    }
-
-    fn next(&self) -> Vec<ObjectName> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.order.len().min(TOGETHER);
-        let names: Vec<ObjectName> = waiting.order.drain(..count).collect();
-        for name in &names {
-            waiting.names.remove(name);
-        }
-        if !waiting.order.is_empty() {
-            self.news.notify_one();
-        }
-        names
-    }
-}
-
 /// Stores the latest steps, until the server is dropped.
 pub(crate) async fn write(server: Weak<Inner>, news: Arc<Notify>) {
     loop {
@@ -115,15 +78,11 @@ pub(crate) async fn write(server: Weak<Inner>, news: Arc<Notify>) {
 impl Server {
     /// A machine has taken a step. This waits for nothing.
     pub(crate) fn took_step(&self, name: ObjectName) {
-        self.0.last_steps.say(name);
-    }
-
-    pub(crate) fn last_steps_to_write(&self) -> Arc<Notify> {
-        Arc::clone(&self.0.last_steps.news)
+        self.0.last_steps.add(name);
     }
 
     async fn store_last_steps(&self) -> Result<(), StoreError> {
-        let mut names = self.0.last_steps.next();
+        let mut names = self.0.last_steps.next(TOGETHER);
         // Each try but the last leaves one out.
         for _ in 0..names.len() {
             let together = self.last_steps_of(&names)?;

@@ -6,6 +6,7 @@
 
 mod agents;
 pub mod apis;
+mod backlog;
 mod boot;
 mod boots;
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub use entrance::Entrance;
 pub use events::Reader;
 pub use grpc::grpc_service;
 pub use health::Serving;
+pub use known::Booting;
 pub use leases::{LeaseChange, LeaseChanges, StoredLease};
 pub use logs::SyslogLine;
 pub use machines::OrderError;

@@ -56,6 +56,6 @@ impl Server {
     }
 
     fn heard(&self, agent: &AgentId) -> Option<Timestamp> {
-        self.0.agents.get(agent).map(|agent| agent.last_seen)
+        self.0.agents.last_call(agent).map(|(_, at)| at)
     }
 }

@@ -20,7 +20,8 @@ use steps::Steps;
 use tokio::sync::{Notify, watch};
 
 use self::follow::follow;
-use crate::agents::Agents;
+use crate::agents::{Agents, reported};
+use crate::backlog::Backlog;
 use crate::change::Tries;
 use crate::deadlines::{expire, host_clock};
 use crate::discovery::Discovery;
@@ -28,7 +29,7 @@ use crate::due::Due;
 use crate::events::{Hub, Reader};
 use crate::health::Health;
 use crate::http::uploads::Turns;
-use crate::last_steps::{self, LastSteps};
+use crate::last_steps;
 use crate::latest::Latest;
 use crate::leader::Leader;
 use crate::log_servers::LogServers;
@@ -46,7 +47,7 @@ use crate::wake::{Calls, Held, Subject, Waiting};
 /// The time for answers to reach their clients when the server stops.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 /// Their records in the store.
-const AGENTS: &str = "/agents/";
+pub(crate) const AGENTS: &str = "/agents/";
 /// For the view to show what was stored.
 const SHOWN: Duration = Duration::from_secs(10);
 
@@ -113,7 +114,9 @@ pub(crate) struct Inner {
     pub commits: Arc<Commits>,
     pub health: Health,
     pub percents: Percents,
-    pub last_steps: LastSteps,
+    pub last_steps: Backlog<ObjectName>,
+    /// Agents whose report is not stored yet.
+    pub reported: Backlog<AgentId>,
     pub leader: Leader,
     pub latest: Latest,
     /// The other servers of the site, once they know where this one is.
@@ -195,7 +198,8 @@ impl Server {
         let server = Self::on(store, config).await?;
         tokio::spawn(expire(Arc::downgrade(&server.0), host_clock));
         tokio::spawn(percents::write(Arc::downgrade(&server.0), server.percents_to_write()));
-        tokio::spawn(last_steps::write(Arc::downgrade(&server.0), server.last_steps_to_write()));
+        tokio::spawn(last_steps::write(Arc::downgrade(&server.0), server.0.last_steps.news()));
+        tokio::spawn(reported::write(Arc::downgrade(&server.0), server.0.reported.news()));
         Ok(server)
     }
 
@@ -236,7 +240,8 @@ impl Server {
             commits,
             health: Health::default(),
             percents: Percents::default(),
-            last_steps: LastSteps::default(),
+            last_steps: Backlog::default(),
+            reported: Backlog::default(),
             leader: Leader::new(!is_shared),
             latest: Latest::default(),
             others: OnceLock::new(),

@@ -1,25 +1,22 @@
-//! What the server does when an agent calls: it records the call, logs the first one, and stores the agent's report.
+//! What the server does when an agent calls: it records the call, and logs the first one.
 
 use std::net::SocketAddr;
 
 use api::{Attributes, What};
 use jiff::Timestamp;
 use log::{info, warn};
-use machine::Chain;
 use model::{AgentId, Mac};
 use proto::AgentAttributes;
 
 use super::{Facts, First, Source};
-use crate::change::encoded;
 use crate::service::Server;
-use crate::store::StoreError;
 
 impl Server {
     /// Where the latest call of this agent came from, in either notation of its name.
     pub(crate) fn called_from(&self, id: &AgentId) -> Option<SocketAddr> {
         let canonical = || id.0.parse::<Mac>().ok().map(|mac| AgentId(mac.to_string()));
-        let agent = self.0.agents.get(id).or_else(|| self.0.agents.get(&canonical()?));
-        agent?.address
+        let last = self.0.agents.last_call(id).or_else(|| self.0.agents.last_call(&canonical()?));
+        last?.0
     }
 
     /// An agent called. The call is recorded, and stored in the background if an object names the agent. True if one does.
@@ -37,12 +34,7 @@ impl Server {
         self.announce(id, address, news.first);
         self.keep_call(&view, id, now);
         if news.attributes {
-            let (server, id) = (self.clone(), id.clone());
-            tokio::spawn(async move {
-                if let Err(reason) = server.store_agent(&id).await {
-                    warn!("agent={id} its attributes could not be stored: {}", Chain(&reason));
-                }
-            });
+            self.has_reported(id.clone());
         }
         true
     }
@@ -69,11 +61,6 @@ impl Server {
     pub(crate) fn place_for(&self, address: Option<SocketAddr>) -> Option<Place> {
         let source = Source::from(address);
         self.0.agents.hold(source).then(|| Place { server: self.clone(), source })
-    }
-
-    async fn store_agent(&self, id: &AgentId) -> Result<(), StoreError> {
-        let Some(agent) = self.0.agents.get(id) else { return Ok(()) };
-        self.replace(&format!("/agents/{id}"), Some(&encoded(&agent)?)).await.map(drop)
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use boots::{BootInterface, HardwareFuture, MachineSource, SourceError, SourceFuture};
 use model::{Mac, ObjectName};
-use server::Server;
+use server::{Booting, Server};
 
 pub struct InProcess(pub Server);
 
@@ -12,14 +12,14 @@ impl MachineSource for InProcess {
     fn machine(&self, mac: Mac) -> SourceFuture<'_> {
         Box::pin(async move {
             self.0.hurried().await;
-            Ok(self.0.machine(mac).and_then(|known| BootInterface::known(&known, None)))
+            Ok(self.0.booting(mac).and_then(interface))
         })
     }
 
     fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
         Box::pin(async move {
             self.0.hurried().await;
-            Ok(self.0.machine_by_address(address).and_then(|known| BootInterface::known(&known, Some(address))))
+            Ok(self.0.booting_at(address).and_then(interface))
         })
     }
 
@@ -37,4 +37,8 @@ impl MachineSource for InProcess {
         let found = self.0.hardware_named(name);
         Box::pin(async { Ok(found) })
     }
+}
+
+fn interface(Booting { hardware, mac, boot, modaliases }: Booting) -> Option<BootInterface> {
+    Some(BootInterface::from_hardware(&hardware, mac, boot)?.with_devices(&modaliases))
 }
