@@ -94,6 +94,24 @@ pub struct View {
     pub counts: Counts,
 }
 
+/// By what a workflow is found.
+#[derive(PartialEq, Eq)]
+struct Named {
+    created: u64,
+    agents: BTreeSet<AgentId>,
+    hardware: Option<ObjectName>,
+    template: ObjectName,
+}
+
+impl Named {
+    fn by(name: &ObjectName, workflow: &Stored<Workflow>) -> Self {
+        let spec = &workflow.object.spec;
+        let hardware = (!spec.hardware_ref.is_empty()).then(|| ObjectName::new(&name.namespace, &spec.hardware_ref));
+        let template = ObjectName::new(&name.namespace, &spec.template_ref);
+        Self { created: workflow.created, agents: agents(&workflow.object), hardware, template }
+    }
+}
+
 /// `/workflows/default/install`.
 #[must_use]
 pub fn key(kind: Kind, name: &ObjectName) -> String {
@@ -269,43 +287,50 @@ impl View {
 
     fn put_workflow(&mut self, name: ObjectName, new: Option<Stored<Workflow>>, news: &mut News) {
         let old = self.workflows.get(&name).cloned();
-        if let Some(old) = &old {
-            self.index(&name, old, false);
-            news.concerns(&agents(&old.object));
+        let (before, now) = (old.as_ref().map(|old| Named::by(&name, old)), new.as_ref().map(|new| Named::by(&name, new)));
+        for named in [&before, &now].into_iter().flatten() {
+            news.concerns(&named.agents);
         }
-        if let Some(new) = &new {
-            self.index(&name, new, true);
-            news.concerns(&agents(&new.object));
+        // Most changes are those of a running workflow, which names the same as before.
+        if before != now {
+            before.iter().for_each(|named| self.index(&name, named, false));
+            now.iter().for_each(|named| self.index(&name, named, true));
         }
+        let [old, new_object] = [&old, &new].map(|stored| stored.as_ref().map(|stored| &*stored.object));
+        old.iter().for_each(|old| self.counts.workflow(&name, old, false));
+        new_object.iter().for_each(|new| self.counts.workflow(&name, new, true));
+        self.watch_time(&name, old, new_object);
         news.subjects.insert(Subject::Workflow(name.clone()));
-        news.events.extend(workflow_changes(&name, old.as_ref().map(|old| &*old.object), new.as_ref().map(|new| &*new.object)));
+        news.events.extend(workflow_changes(&name, old, new_object));
         put(&mut self.workflows, name, new);
     }
 
-    fn index(&mut self, name: &ObjectName, workflow: &Stored<Workflow>, present: bool) {
-        let (created, object) = (workflow.created, &workflow.object);
-        self.counts.workflow(name, object, present);
-        for agent in agents(object) {
-            self.by_agent.set(agent, created, name, present);
+    fn index(&mut self, name: &ObjectName, Named { created, agents, hardware, template }: &Named, present: bool) {
+        for agent in agents {
+            self.by_agent.set(agent.clone(), *created, name, present);
         }
-        if !object.spec.hardware_ref.is_empty() {
-            let hardware = ObjectName::new(&name.namespace, &object.spec.hardware_ref);
-            self.by_hardware.set(hardware, created, name, present);
+        if let Some(hardware) = hardware {
+            self.by_hardware.set(hardware.clone(), *created, name, present);
         }
-        if present && runs_on(object).is_some() {
-            self.running.insert(name.clone());
-        } else {
-            self.running.remove(name);
+        self.by_template.set(template.clone(), *created, name, present);
+    }
+
+    fn watch_time(&mut self, name: &ObjectName, old: Option<&Workflow>, new: Option<&Workflow>) {
+        let runs = |workflow: Option<&Workflow>| workflow.and_then(runs_on).is_some();
+        match (runs(old), runs(new)) {
+            (false, true) => drop(self.running.insert(name.clone())),
+            (true, false) => drop(self.running.remove(name)),
+            _ => {}
         }
-        let template = ObjectName::new(&name.namespace, &object.spec.template_ref);
-        self.by_template.set(template, created, name, present);
-        if let Some(stop) = deadline(object) {
-            let expiry = (stop, name.clone());
-            if present {
-                self.expiring.insert(expiry)
-            } else {
-                self.expiring.remove(&expiry)
-            };
+        let (before, now) = (old.and_then(deadline), new.and_then(deadline));
+        if before == now {
+            return;
+        }
+        if let Some(stop) = before {
+            self.expiring.remove(&(stop, name.clone()));
+        }
+        if let Some(stop) = now {
+            self.expiring.insert((stop, name.clone()));
         }
     }
 

@@ -1,4 +1,5 @@
 use model::{Object, parse_documents};
+use serde_json::json;
 
 use super::*;
 
@@ -74,4 +75,50 @@ fn what_cannot_be_read_is_left_out_and_does_no_harm() {
         view.update(&Change { revision: 3, whole: 3, key: "/elsewhere".into(), pair: None, previous: None }).events.is_empty()
     );
     assert_eq!(view.revision, 3);
+}
+
+#[test]
+fn a_workflow_is_found_by_what_it_names_now_and_is_running_for_as_long_as_it_runs() {
+    let workflow = |template: &str, hardware: &str, worker: &str, state: Option<&str>| {
+        let task = |state| {
+            let action = json!({"name": "x", "id": "i", "image": "x", "state": state});
+            json!({"name": "t", "id": "t", "agentID": "a", "actions": [action]})
+        };
+        let status = state.map(|state| {
+            json!({"state": state, "currentState": {"agentID": "a", "taskID": "t", "actionID": "i", "state": state}, "tasks": [task(state)]})
+        });
+        json!({
+            "apiVersion": "tinkerbell.org/v1alpha1", "kind": "Workflow", "metadata": {"name": "w", "namespace": "default"},
+            "spec": {"templateRef": template, "hardwareRef": hardware, "hardwareMap": {"w": worker}},
+            "status": status.unwrap_or_else(|| json!({})),
+        })
+    };
+    let mut view = View::default();
+    let found = |view: &View| {
+        let has = |agent: &str| view.workflows_of(&agent.into()).count();
+        let uses = |kind, name: &str| view.users(kind, &ObjectName::new("default", name)).count();
+        let uses = [uses(Kind::Template, "t"), uses(Kind::Template, "other"), uses(Kind::Hardware, "h")];
+        ([has("a"), has("b")], uses, view.running().count())
+    };
+    let key = "/workflows/default/w";
+    for (modified, step, object, expected) in [
+        (1, "it waits", workflow("t", "", "b", None), ([0, 1], [1, 0, 0], 0)),
+        (2, "it is rendered", workflow("t", "", "b", Some("PENDING")), ([1, 0], [1, 0, 0], 0)),
+        (3, "it runs", workflow("t", "", "b", Some("RUNNING")), ([1, 0], [1, 0, 0], 1)),
+        (4, "it runs on", workflow("t", "", "b", Some("RUNNING")), ([1, 0], [1, 0, 0], 1)),
+        (5, "it has ended", workflow("t", "", "b", Some("SUCCESS")), ([1, 0], [1, 0, 0], 0)),
+        (6, "it names others", workflow("other", "h", "b", None), ([0, 1], [0, 1, 1], 0)),
+    ] {
+        let pair = KeyValue { key: key.to_owned(), value: object.to_string().into_bytes(), created: 1, modified };
+        view.update(&Change {
+            revision: modified,
+            whole: modified,
+            key: key.to_owned(),
+            pair: Some(Arc::new(pair)),
+            previous: None,
+        });
+        assert_eq!(found(&view), expected, "{step}");
+    }
+    view.update(&Change { revision: 9, whole: 9, key: key.to_owned(), pair: None, previous: None });
+    assert_eq!(found(&view), ([0, 0], [0, 0, 0], 0), "it is deleted");
 }
