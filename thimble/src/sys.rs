@@ -10,8 +10,8 @@ mod allocator {
     #[global_allocator]
     static ALLOCATOR: Jemalloc = Jemalloc;
 
-    /// Memory that was free for a second goes back to the kernel. More arenas than this lie idle for the most part.
-    const SETTINGS: &[u8] = b"narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+    /// Memory that was free for a tenth of a second goes back to the kernel. More arenas than this lie idle for the most part.
+    const SETTINGS: &[u8] = b"narenas:2,dirty_decay_ms:100,muzzy_decay_ms:0\0";
 
     /// jemalloc(3): a pointer to a string that ends with a zero byte, which jemalloc reads when it starts.
     // SAFETY: no other symbol of the program has this name, and a reference in an `Option` is a C pointer.

@@ -265,3 +265,37 @@ fn a_daemon_keeps_two_capabilities_and_no_other_right_of_root() {
     }
     assert_eq!(up.get("/files/kernel"), "the kernel");
 }
+
+/// Name and nice value of each thread: fields 2 and 19 of proc_pid_stat(5).
+fn nice_values(process: u32) -> Vec<(String, i32)> {
+    let stat = |folder: fs::DirEntry| {
+        let text = fs::read_to_string(folder.path().join("stat")).ok()?;
+        let (head, tail) = text.rsplit_once(')')?;
+        let nice = tail.split_whitespace().nth(16)?.parse().ok()?;
+        Some((head.split_once('(')?.1.to_owned(), nice))
+    };
+    fs::read_dir(format!("/proc/{process}/task")).unwrap().filter_map(|thread| stat(thread.unwrap())).collect()
+}
+
+#[test]
+fn on_a_busy_processor_the_protocols_of_firmware_come_before_the_executor() {
+    if !is_root() {
+        return;
+    }
+    for daemon in ["up", "boots"] {
+        let mut daemon = Boots::start(&[daemon]);
+        daemon.until("answer", |daemon| (daemon.get("/healthz") == "ok").then_some(()));
+        let (values, [base, of_firmware @ ..]) = daemon.until("threads", |daemon| {
+            let values = nice_values(daemon.child.id());
+            let of = |name: &str| values.iter().find(|(thread, _)| thread == name).map(|(_, nice)| *nice);
+            let [starter, dhcp, scripts, tftp] = ["starter", "dhcp", "scripts", "tftp"].map(of);
+            let found = [starter?, dhcp?, scripts?, tftp?];
+            Some((values, found))
+        });
+        assert_eq!(of_firmware, [base; 3], "{values:?}");
+        // Threads for files are named like those of the executor to which they belong.
+        let executor = values.iter().filter(|(thread, nice)| thread == "tokio-rt-worker" && *nice != base);
+        let lower: Vec<i32> = executor.map(|(_, nice)| *nice).collect();
+        assert!(!lower.is_empty() && lower.iter().all(|nice| *nice == base + 5), "{values:?}");
+    }
+}

@@ -42,6 +42,7 @@ pub const PACKAGES: &[Package] = &[
     package(ALL, "grub-pc-bin", "the boot loader, BIOS"),
     package(ALL, "grub-efi-amd64-bin", "the boot loader, UEFI"),
     package(AND_FIRMWARE, "busybox-static", "a small action"),
+    package(EVERYWHERE, "make", "builds the allocator of the daemons"),
     package(EVERYWHERE, "iproute2", "the private network segment"),
     package(EVERYWHERE, "util-linux", "namespaces"),
     package(ALL, "ca-certificates", "the ramdisk's CA bundle"),
