@@ -58,7 +58,7 @@ struct Shared {
     places: Places,
 }
 
-/// A reply, and what is published once it has left.
+/// A reply, and what is published of it.
 struct Reply {
     outgoing: Outgoing,
     packet: Packet,
@@ -378,12 +378,13 @@ impl Server {
         Reply { outgoing, packet, mac: machine.mac, name: machine.name, client, is_known: true, is_quiet: false }
     }
 
-    /// Sends all, and publishes what has left.
+    /// Publishes each and sends it. A machine may take its next step, on another port and thread, as soon as it has its answer, and
+    /// in its history that step comes behind the answer.
     async fn send(&self, socket: &Socket, replies: &mut Vec<Reply>) {
         for reply in replies.drain(..) {
-            match socket.send(&reply.outgoing).await {
-                Ok(()) => self.publish(&reply),
-                Err(error) => log::warn!("DHCP {}: cannot send to {}: {}", reply.mac, reply.outgoing.to, Chain(&error)),
+            self.publish(&reply);
+            if let Err(error) = socket.send(&reply.outgoing).await {
+                log::warn!("DHCP {}: cannot send to {}: {}", reply.mac, reply.outgoing.to, Chain(&error));
             }
         }
     }

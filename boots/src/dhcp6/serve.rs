@@ -170,12 +170,11 @@ impl Server {
             }
         };
         let outgoing = outgoing(request, &reply, arrival);
-        match socket.send(&outgoing).await {
-            Ok(()) => self.0.lines.answered(request, &reply, name.as_deref(), arrival.interface),
-            Err(error) => {
-                let line = || format!("DHCPv6: cannot send to {}: {}", outgoing.to, Chain(&error));
-                self.0.lines.warn(&format!("send {}", outgoing.to.ip()), line);
-            }
+        // First, so that what the machine does with its answer comes behind it in its history.
+        self.0.lines.answered(request, &reply, name.as_deref(), arrival.interface);
+        if let Err(error) = socket.send(&outgoing).await {
+            let line = || format!("DHCPv6: cannot send to {}: {}", outgoing.to, Chain(&error));
+            self.0.lines.warn(&format!("send {}", outgoing.to.ip()), line);
         }
     }
 
