@@ -6,6 +6,12 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a mount may be in use behind the last write: another program may have looked into it, or a process was
+/// started meanwhile and holds our files open until its exec(2).
+const BUSY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
@@ -69,7 +75,7 @@ impl Mounted {
     pub fn close(mut self) -> Result<(), MountError> {
         self.open = false;
         let synced = fs::File::open(&self.place).and_then(|root| Ok(rustix::fs::syncfs(&root)?));
-        let unmounted = unmount(&self.place, UnmountFlags::empty()).map_err(io::Error::from);
+        let unmounted = detach(&self.place).map_err(io::Error::from);
         let _ = fs::remove_dir(&self.place); // an empty folder in the action's own root
         synced.and(unmounted).map_err(|source| MountError::Unmount { device: self.device.clone(), source })
     }
@@ -102,6 +108,17 @@ pub fn attach(device: &Path, place: &Path, fs: &str, options: &str) -> Result<()
             source => MountError::Mount { fs, device, source: source.into() },
         }
     })
+}
+
+/// Unmounts, and waits a while for whoever still uses it.
+pub fn detach(place: &Path) -> Result<(), Errno> {
+    let start = Instant::now();
+    loop {
+        match unmount(place, UnmountFlags::empty()) {
+            Err(Errno::BUSY) if start.elapsed() < BUSY => sleep(Duration::from_millis(20)),
+            unmounted => return unmounted,
+        }
+    }
 }
 
 /// Also a mount that is read-only replays the journal, unless the file system is asked not to.

@@ -36,6 +36,21 @@ fn writefile_puts_a_file_into_an_ext4_file_system() {
 }
 
 #[test]
+fn unmounting_waits_for_a_program_that_looks_into_the_file_system() {
+    let Some(disk) = Loop::with_ext4() else { return };
+    let place = tempfile::tempdir().unwrap();
+    actions::mount::attach(&disk.device, place.path(), "ext4", "ro").unwrap();
+    let looks = std::fs::File::open(place.path()).unwrap();
+    let looker = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        drop(looks);
+    });
+    actions::mount::detach(place.path()).unwrap();
+    looker.join().unwrap();
+    disk.wait_until_free();
+}
+
+#[test]
 fn a_dry_run_of_grub2disk_changes_no_byte_of_the_disk() {
     let Some(disk) = Loop::with_ext4() else { return };
     disk.fill(|root| {
@@ -184,7 +199,7 @@ fn can_be_mounted(disk: &Loop) {
             continue;
         }
         assert!(mounted.status.success(), "{fs}: {text}");
-        assert!(Command::new("umount").arg(place.path()).status().unwrap().success());
+        actions::mount::detach(place.path()).unwrap();
     }
 }
 
@@ -220,7 +235,7 @@ fn the_kernel_grows_a_file_system_over_its_device() {
         let place = tempfile::tempdir().unwrap();
         assert!(Command::new("mount").args(["-t", fs]).arg(&disk.device).arg(place.path()).status().unwrap().success(), "{fs}");
         let state = rustix::fs::statvfs(place.path()).unwrap();
-        assert!(Command::new("umount").arg(place.path()).status().unwrap().success());
+        actions::mount::detach(place.path()).unwrap();
         let grown = (state.f_frsize * state.f_blocks) >> 20;
         assert!(grown >= 400, "{fs}: {grown} MiB");
     }
@@ -236,6 +251,6 @@ fn a_mounted_disk_is_not_overwritten() {
     assert!(Command::new("mount").arg(&disk.device).arg(place.path()).status().unwrap().success());
     let error = image2disk::run(&Variables::of([("IMG_URL", "/dev/zero"), ("DEST_DISK", disk.name())])).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(Command::new("umount").arg(place.path()).status().unwrap().success());
+    actions::mount::detach(place.path()).unwrap();
     assert!(cause.contains("is in use"), "{cause}");
 }

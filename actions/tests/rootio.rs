@@ -114,7 +114,7 @@ fn nothing_is_written_before_everything_is_known_to_fit() {
     let partition = run("partition", &disks(disk.name(), true, PARTITIONS), false);
     let format = format!(r#"{{"filesystems":[{{"mount":{{"device":"{}","format":"swap","point":"none"}}}}]}}"#, disk.name());
     let format = run("format", &format, false);
-    must(Command::new("umount").arg(place.path()));
+    actions::mount::detach(place.path()).unwrap();
     for refused in [partition, format] {
         let error = refused.unwrap_err();
         assert!(error.contains("is in use: it or a partition of it is mounted"), "{error}");
@@ -161,6 +161,6 @@ fn mount_makes_the_folder_and_mounts_there() {
     );
     run("mount", &storage, false).unwrap();
     let mounted = point.join("lost+found").is_dir();
-    must(Command::new("umount").arg(&point));
+    actions::mount::detach(&point).unwrap();
     assert!(mounted);
 }

@@ -70,7 +70,13 @@ impl Disk {
     }
 
     fn unmount(&self) {
-        run(Command::new("umount").arg(&self.mounted));
+        // A process that another test is about to start has our files open until its exec(2).
+        let start = Instant::now();
+        let unmounted = || Command::new("umount").arg(&self.mounted).status().unwrap().success();
+        while !unmounted() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{} is in use", self.mounted.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The kernel aborts a file system like this after an error, and it becomes read-only.

@@ -50,7 +50,7 @@ pub fn mount_device(settings: &Settings, device: &Path, place: &Path) -> Result<
         && let Some(name) = subvolume(&entries(place), |name| is_system(&place.join(name)))?
     {
         say(&format!("the system is in the subvolume {name}"));
-        unmount(place, UnmountFlags::empty()).map_err(|errno| failed("unmount the top of the file system")(errno.into()))?;
+        crate::mount::detach(place).map_err(|errno| failed("unmount the top of the file system")(errno.into()))?;
         options = format!("subvol={name}");
         crate::mount::attach(device, place, &settings.fs, &options)?;
     }

@@ -63,7 +63,7 @@ impl Look {
 
 impl Drop for Look {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.place.path()).status();
+        let _ = actions::mount::detach(self.place.path());
     }
 }
 

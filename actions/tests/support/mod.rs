@@ -52,7 +52,7 @@ impl Loop {
         let place = tempfile::tempdir().unwrap();
         assert!(Command::new("mount").arg(&self.device).arg(place.path()).status().unwrap().success());
         put(place.path());
-        assert!(Command::new("umount").arg(place.path()).status().unwrap().success());
+        actions::mount::detach(place.path()).unwrap();
     }
 
     /// What e2fsprogs reads from the file system, independent of the actions' code.
