@@ -219,11 +219,36 @@ async fn a_watch_that_begins_after_a_list_shows_nothing_from_before() {
 #[tokio::test]
 async fn a_watch_from_too_long_ago_must_list_again() {
     let store = Memory::default();
-    for revision in 0..5000 {
+    for revision in 0..9000 {
         store.commit(put("/a", revision, "x")).await.unwrap();
     }
     assert!(matches!(store.watch(0), Err(StoreError::Compacted { .. })));
-    assert!(store.watch(4999).is_ok());
+    assert!(store.watch(8999).is_ok());
+}
+
+#[tokio::test]
+async fn large_values_are_not_kept_for_a_watcher_that_does_not_read() {
+    let store = Memory::default();
+    let mut slow = store.watch(0).unwrap();
+    let value = vec![7_u8; 1 << 20];
+    for number in 0..80 {
+        store.commit(Transaction::default().write(format!("/{number}"), value.clone())).await.unwrap();
+    }
+    let Some(Err(StoreError::Compacted { oldest })) = slow.next().await else { panic!("it was kept for the slow watcher") };
+    let kept = 80 - (oldest - 1);
+    assert!((60..=64).contains(&kept), "{kept} of 1 MiB are kept");
+}
+
+#[tokio::test]
+async fn a_transaction_above_every_limit_arrives_whole() {
+    let store = Memory::default();
+    let mut watch = store.watch(0).unwrap();
+    let all = (0..20_000).fold(Transaction::default(), |all, number| all.write(format!("/{number}"), vec![7_u8; 8 << 10]));
+    let last = store.commit(all).await.unwrap();
+    let first = watch.next().await.unwrap().unwrap();
+    assert_eq!((first.revision, watch.rest().len(), watch.seen()), (1, 19_999, last));
+    store.commit(put("/next", 0, "1")).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap().key, "/next");
 }
 
 #[tokio::test]
