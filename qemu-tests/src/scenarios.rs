@@ -103,6 +103,7 @@ pub const ALL: &[Scenario] = &[
     one("a time server that never answers causes no delay", links::silent_time_server),
     one("the ISO image boots from a CD and a stick, by BIOS and UEFI", media::iso),
     many(2, "one ISO image serves machines by serial number, UUID and MAC without DHCP", site::iso),
+    one("virtual media with the standard kernel fetch the drivers of NVMe and SATA disks", site::standard_kernel),
     one("the unified kernel image boots by itself", media::uki),
     one("Secure Boot starts only signed programs and the TPM records them", trust::secure_boot),
     one("a machine without a registry runs an image that came with it", media::embedded),

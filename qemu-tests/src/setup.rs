@@ -26,6 +26,8 @@ const RAMDISK: &str = ".cargo/ramdisk.toml";
 const CLOUD: &[&str] = &["--packs"];
 /// The arguments that make the metal kit.
 const METAL: &[&str] = &["--profile", "metal"];
+/// The arguments that make the kit for virtual media. Its packs are beside it.
+const MEDIA: &[&str] = &["--profile", "media", "--packs"];
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
@@ -42,6 +44,7 @@ pub struct Setup {
     pub cloud: Kit,
     /// Real machines: Debian's standard kernel. The demo does not build it.
     pub metal: Kit,
+    pub media: Kit,
     pub disk: PathBuf,
     pub disk_zst: PathBuf,
     /// The files of that disk's system as a tar archive.
@@ -57,7 +60,7 @@ impl Setup {
             return Self::build(purpose, board);
         }
         let setup = Self::load()?;
-        if purpose != Purpose::Demo && !(setup.metal.is_complete() && setup.faults.exists()) {
+        if purpose != Purpose::Demo && !(setup.metal.is_complete() && setup.media.is_complete() && setup.faults.exists()) {
             bail!("the last run has built only what the demo needs; run once without --reuse");
         }
         Ok(setup)
@@ -78,10 +81,11 @@ impl Setup {
                 board.job(&format!("kernel and ramdisk, {name}"), |_| Kit::build(&lab.join(name), &recipe))
             };
             let cloud = kit("cloud", recipe(&made.kernel_deb, CLOUD))?;
-            let metal = match &made.metal_deb {
-                Some(package) => kit("metal", recipe(package, METAL))?,
-                None => Kit::at(&lab.join("metal")),
+            let standard = |name: &str, words| match &made.metal_deb {
+                Some(package) => kit(name, recipe(package, words)),
+                None => Ok(Kit::at(&lab.join(name))),
             };
+            let (metal, media) = (standard("metal", METAL)?, standard("media", MEDIA)?);
             let setup = Self {
                 actions: statics.join("actions"),
                 faults: statics.join("faults"),
@@ -94,6 +98,7 @@ impl Setup {
                 init: init.clone(),
                 cloud,
                 metal,
+                media,
                 lab: lab.clone(),
             };
             setup.save()?;

@@ -6,8 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::links::METAL_MIB;
 use super::media::BUILT_WITHIN;
 use crate::command;
+use crate::kit::Kit;
 use crate::machine::{Boot, Disk, DiskModel, Firmware, Medium, NicModel, Parts, Vm};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{Options, Provisioner};
@@ -24,6 +26,7 @@ const NO_SERIAL: &str = "To be filled by O.E.M.";
 /// Only the pack `storage`, which is not in the image, has the module for this disk's controller.
 const PACKED: DiskModel = DiskModel::Piix;
 const DISK: &str = "SITED1";
+const SECOND_DISK: &str = "SITED2";
 
 pub fn iso(scene: &Scene) -> Result<()> {
     let (by_serial, by_uuid, by_mac, stranger) =
@@ -33,7 +36,7 @@ pub fn iso(scene: &Scene) -> Result<()> {
     provisioner.apply(&annotated(&by_serial, "thimble/serial: SITE-1"))?;
     provisioner.apply(&annotated(&by_uuid, &format!("thimble/uuid: {UUID}")))?;
     provisioner.apply(&by_mac.hardware())?;
-    let image = make(scene, &provisioner)?;
+    let image = make(scene, &provisioner, &scene.setup.cloud)?;
 
     // OVMF takes longest, so it starts first.
     let ovmf = start(scene, &image, Firmware::Ovmf, &by_serial, (NO_UUID, "site-1"), Vec::new())?;
@@ -66,27 +69,57 @@ pub fn iso(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+/// The profile `media` has drivers for network cards and USB only, so the disks come with packs.
+pub fn standard_kernel(scene: &Scene) -> Result<()> {
+    let station = Station { number: 1 };
+    let kit = &scene.setup.media;
+    let registry = scene.registry()?;
+    let options = Options { no_dhcp: true, packs: true, kit: Some(kit.clone()), ..Options::default() };
+    let provisioner = scene.provisioner(options)?;
+    provisioner.apply(&station.hardware())?;
+    let image = make(scene, &provisioner, kit)?;
+    let disks = vec![
+        Disk::new(DiskModel::Nvme, scene.disk(&Station { number: 1 })?, DISK),
+        Disk::new(DiskModel::Ahci, scene.disk(&Station { number: 2 })?, SECOND_DISK),
+    ];
+    let present = format!(
+        "[ -b /dev/disk/by-id/{} ] && [ -b /dev/disk/by-id/{} ]",
+        DiskModel::Nvme.by_id(DISK),
+        DiskModel::Ahci.by_id(SECOND_DISK)
+    );
+    let boot = Boot::Medium { firmware: Firmware::SeaBios, medium: Medium::Cd(image) };
+    let nic = scene.nic(&station, 0, NicModel::E1000e)?;
+    let mut machine = scene.start(&station, &Parts { disks, ..Parts::new(boot, METAL_MIB, vec![nic]) })?;
+    machine.serial.expect("thimble: agent .* connected to", BOOTS_WITHIN)?;
+    provisioner.apply(&workflow(&station.name(), &station, &[Step::busybox("disks", &registry, &present)]))?;
+    let ended = provisioner.wait_ended(&station.name(), ACTS_WITHIN)?;
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
+    let packs = machine.serial.all("driver pack [a-z]+ from http://")?;
+    ensure!(!packs.is_empty(), "the machine has fetched no driver pack, so its ramdisk is not the one of the profile media");
+    Ok(())
+}
+
 fn annotated(station: &Station, annotation: &str) -> String {
     station.hardware().replace("metadata:\n  name:", &format!("metadata:\n  annotations: {{{annotation}}}\n  name:"))
 }
 
 /// Makes the image from the server's Hardware, and looks at it with another reader.
-fn make(scene: &Scene, provisioner: &Provisioner) -> Result<PathBuf> {
+fn make(scene: &Scene, provisioner: &Provisioner, kit: &Kit) -> Result<PathBuf> {
     let (image, settings) = (scene.folder.join("site.iso"), scene.folder.join("settings.yaml"));
     let text = format!("address: {}\ninsecure-registries: \"{}:5000\"\n", segment::HOST, segment::HOST);
     fs::write(&settings, text).context("cannot write the settings")?;
-    let kit = scene.setup.cloud.kernel.parent().context("the kit has no folder")?;
+    let files = kit.kernel.parent().context("the kit has no folder")?;
     let mut build = Command::new(&scene.setup.thimble);
     // The path of a socket must be short.
     let (folder, socket) = (provisioner.socket().with_file_name(""), Path::new("./api.sock"));
     build.current_dir(folder).args(["image", "iso", "--cmdline", "console=ttyS0", "--server"]);
-    build.arg(format!("unix:{}", socket.display())).arg("--config").arg(&settings).arg("--files").arg(kit);
+    build.arg(format!("unix:{}", socket.display())).arg("--config").arg(&settings).arg("--files").arg(files);
     build.arg("--server-ca").arg(provisioner.data().join("access/ca.crt")).arg("--output").arg(&image);
     build.arg("--packs-url").arg(format!("http://{}:7080/files", segment::HOST));
     command::run(&mut build, &scene.folder.join("iso.log"), BUILT_WITHIN)?;
     let size = fs::metadata(&image).context("no image was made")?.len();
     ensure!(size <= MOST, "the image has {size} bytes, more than {MOST}");
-    reads(scene, &image, &scene.setup.cloud.kernel)?;
+    reads(scene, &image, &kit.kernel)?;
     Ok(image)
 }
 
