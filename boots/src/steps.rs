@@ -1,8 +1,10 @@
 //! What happened as steps of a machine's boot: asked, answered, why. Pure.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use api::{BootStep, READ, StepKind};
+use ::machine::Chain;
+use api::{BootStep, READ, StepKind, UNSENT};
 use dhcp::v4::{MessageType, Packet};
 use jiff::Timestamp;
 
@@ -19,7 +21,7 @@ fn who(kind: Option<MessageType>, client: &Client, giaddr: Ipv4Addr, interface: 
     }
 }
 
-/// A DHCP reply that has left.
+/// A DHCP reply.
 pub(crate) fn of_reply(reply: &Packet, client: &Client, interface: &str, now: Timestamp) -> BootStep {
     let sent = reply.message_type();
     let (kind, asked) = match sent {
@@ -55,6 +57,11 @@ pub(crate) fn of_silence(request: &Packet, why: &Ignored, interface: &str, now: 
 pub(crate) fn of_failure(request: &Packet, why: &str, interface: &str, now: Timestamp) -> BootStep {
     let asked = who(request.message_type(), &Client::of(request), request.giaddr, interface);
     BootStep::new(now, StepKind::Silent, asked, "").because(why)
+}
+
+/// An answer of DHCP that did not leave. Its step stands before this one.
+pub(crate) fn of_unsent(asked: &str, to: IpAddr, why: &io::Error, now: Timestamp) -> BootStep {
+    BootStep::new(now, StepKind::Silent, asked, "").because(format!("{UNSENT} to {to}: {}", Chain(why)))
 }
 
 /// A DHCP request of a machine without Hardware.

@@ -12,6 +12,7 @@ use boots::dhcp::{Mode, Modes, Pool};
 use boots::{BootInterface, Config, MachineSource, Milestone, SourceFuture};
 use dhcp::v4::{MessageType, Packet, code};
 use model::Mac;
+use support::namespace::{inside, ip};
 use support::{Broken, FORBIDDEN, Fixed, Host, KNOWN, LIMIT, STRANGER, assert_logged, keep_log, machine};
 use tokio::net::UdpSocket;
 
@@ -58,6 +59,28 @@ async fn a_known_machine_gets_its_lease() {
     let answers = [format!("-> OFFER {}", offer.yiaddr), format!("-> ACK {}", offer.yiaddr)];
     assert!(steps.len() == 2 && steps.iter().zip(&answers).all(|(step, answer)| step.ends_with(answer)), "{steps:?}");
     assert!(steps[0].starts_with("DHCP: DISCOVER of DHCP client on lo ->"), "{steps:?}");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_the_host_does_not_let_out_is_taken_back_in_the_history() {
+    if !inside("an_answer_that_the_host_does_not_let_out_is_taken_back_in_the_history") {
+        return;
+    }
+    ip("link set lo up");
+    ip("route add prohibit 127.0.0.77/32 table local");
+    let host = Host::start().await;
+    let client = Client::of(&host).await;
+    let mut request = Packet::request(MessageType::Discover, 1, KNOWN.bytes());
+    request.giaddr = [127, 0, 0, 77].into();
+    client.send(&request.encode()).await;
+    host.steps.until(KNOWN, Silent).await;
+    let steps = host.steps.of(KNOWN);
+    assert_eq!(steps.iter().map(|step| step.kind).collect::<Vec<_>>(), [Offered, Silent], "{steps:?}");
+    assert_eq!(steps[0].asked, steps[1].asked);
+    assert!(steps[1].why.starts_with("the answer could not be sent to 127.0.0.77: "), "{steps:?}");
+    let diagnosis = steps::diagnose(&steps, &steps::Situation::default(), jiff::Timestamp::now());
+    assert!(diagnosis.cause.contains("could not be sent") && diagnosis.checks[0].contains("firewall"), "{diagnosis:?}");
     host.stop().await;
 }
 

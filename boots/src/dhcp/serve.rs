@@ -3,6 +3,7 @@
 mod queries;
 mod request;
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -384,8 +385,21 @@ impl Server {
         for reply in replies.drain(..) {
             self.publish(&reply);
             if let Err(error) = socket.send(&reply.outgoing).await {
-                log::warn!("DHCP {}: cannot send to {}: {}", reply.mac, reply.outgoing.to, Chain(&error));
+                self.unsent(&reply, &error);
             }
+        }
+    }
+
+    /// Its step in the history is followed by one that takes it back.
+    fn unsent(&self, reply: &Reply, error: &io::Error) {
+        let Reply { packet, mac, name, client, outgoing, is_known, .. } = reply;
+        let line = || format!("DHCP {mac} ({name}): cannot send to {}: {}", outgoing.to, Chain(error));
+        if self.0.lines.warn(&format!("send {mac}"), line) && *is_known {
+            let interface = self.0.events.interface(outgoing.interface);
+            let asked = steps::of_reply(packet, client, &interface, Timestamp::now()).asked;
+            let step = steps::of_unsent(&asked, (*outgoing.to.ip()).into(), error, Timestamp::now());
+            self.0.events.publish(Some(*mac), None, Milestone::Silent { reason: step.why.clone() });
+            self.0.events.step(*mac, step);
         }
     }
 

@@ -1,9 +1,11 @@
 //! What the log, the events and the history of a machine say of DHCPv6. Clients cause these lines, so each has a limit.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::machine::Chain;
 use api::{BootStep, StepKind};
 use dhcp::v6::{self, Message};
 use jiff::Timestamp;
@@ -11,7 +13,7 @@ use jiff::Timestamp;
 use super::respond::shown;
 use super::{Ignored, Request};
 use crate::quota::Seldom;
-use crate::{BootInterface, Events, Milestone};
+use crate::{BootInterface, Events, Milestone, steps};
 
 const SAME_LINE_EVERY: Duration = Duration::from_secs(60);
 
@@ -29,10 +31,23 @@ impl Lines {
         Self { events, seldom: seldom(), about_known: seldom() }
     }
 
-    /// At most one warning for a key and minute.
-    pub fn warn(&self, key: &str, line: impl FnOnce() -> String) {
-        if allowed(&self.seldom, key) {
+    /// At most one warning for a key and minute. Returns whether it was logged.
+    pub fn warn(&self, key: &str, line: impl FnOnce() -> String) -> bool {
+        let allowed = allowed(&self.seldom, key);
+        if allowed {
             log::warn!("{}", line());
+        }
+        allowed
+    }
+
+    /// An answer did not leave. Its step in the history is followed by one that takes it back.
+    pub fn unsent(&self, request: &Request, name: Option<&str>, interface: u32, (to, error): (IpAddr, &io::Error)) {
+        let who = request.mac().map_or_else(|| request.client.to_string(), |mac| mac.to_string());
+        let is_logged = self.warn(&format!("send {who}"), || format!("DHCPv6 {who}: cannot send to {to}: {}", Chain(error)));
+        if let (true, Some(mac), Some(_)) = (is_logged, request.mac(), name) {
+            let step = steps::of_unsent(&self.asked(request, interface), to, error, Timestamp::now());
+            self.events.publish(Some(mac), None, Milestone::Silent { reason: step.why.clone() });
+            self.events.step(mac, step);
         }
     }
 

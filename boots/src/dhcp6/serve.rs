@@ -108,7 +108,10 @@ impl Server {
         let mac = arrived.request.mac();
         let place = match self.0.places.take(mac.is_some_and(|mac| self.0.places.was_known(mac))) {
             Ok(place) => place,
-            Err(busy) => return self.0.lines.warn(&format!("{busy:?}"), || busy.line("DHCPv6")),
+            Err(busy) => {
+                self.0.lines.warn(&format!("{busy:?}"), || busy.line("DHCPv6"));
+                return;
+            }
         };
         let (server, socket) = (self.clone(), socket.clone());
         tokio::spawn(async move {
@@ -173,8 +176,7 @@ impl Server {
         // First, so that what the machine does with its answer comes behind it in its history.
         self.0.lines.answered(request, &reply, name.as_deref(), arrival.interface);
         if let Err(error) = socket.send(&outgoing).await {
-            let line = || format!("DHCPv6: cannot send to {}: {}", outgoing.to, Chain(&error));
-            self.0.lines.warn(&format!("send {}", outgoing.to.ip()), line);
+            self.0.lines.unsent(request, name.as_deref(), arrival.interface, (outgoing.to.ip().into(), &error));
         }
     }
 

@@ -11,6 +11,8 @@ use crate::BootState;
 
 /// How the question of a step by TFTP begins.
 pub const READ: &str = "read of ";
+/// How the reason begins if the host of boots did not let an answer out.
+pub const UNSENT: &str = "the answer could not be sent";
 
 /// One question of a machine with its answer. The same one again is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,7 +42,7 @@ pub use attributes::{
 #[cfg(feature = "http")]
 pub use audit_line::AuditLine;
 #[cfg(feature = "http")]
-pub use boot_step::{BootHistory, BootStep, Diagnosis, LastStep, MachineStep, OwnSteps, READ, StepKind, Verdict};
+pub use boot_step::{BootHistory, BootStep, Diagnosis, LastStep, MachineStep, OwnSteps, READ, StepKind, UNSENT, Verdict};
 #[cfg(feature = "http")]
 pub use event::{Event, What};
 #[cfg(feature = "http")]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use api::{BootState, BootStep, Diagnosis, StepKind, Verdict};
+use api::{BootState, BootStep, Diagnosis, StepKind, UNSENT, Verdict};
 use jiff::{SignedDuration, Timestamp};
 use machine::ports;
 use model::Mac;
@@ -105,6 +105,11 @@ impl Stage<'_> {
         match last.kind {
             StepKind::Unknown => self.unknown(),
             StepKind::ScriptRefused if self.situation.boots.is_none() => self.unknown(),
+            StepKind::Silent if why.starts_with(UNSENT) => stuck(
+                why,
+                ["look at the firewall and the network card of the host where boots runs: `nft list ruleset`, `ip -s link`"
+                    .to_owned()],
+            ),
             StepKind::Silent => stuck(
                 format!("boots gave no answer: {why}"),
                 ["look at its interface in the Hardware: `dhcp.ip.address`, `disableDhcp`, and the subnet of its relay"
