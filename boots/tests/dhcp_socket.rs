@@ -78,6 +78,15 @@ async fn an_answer_that_the_host_does_not_let_out_is_taken_back_in_the_history()
     let steps = host.steps.of(KNOWN);
     assert_eq!(steps.iter().map(|step| step.kind).collect::<Vec<_>>(), [Offered, Silent], "{steps:?}");
     assert_eq!(steps[0].asked, steps[1].asked);
+    // Its line has a limit, and its step has none: the last step is the one that is explained.
+    client.send(&request.encode()).await;
+    let again = async {
+        while host.steps.of(KNOWN).iter().filter(|step| step.kind == Silent).count() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, again).await.expect("the second failure is no step");
+    assert_eq!(host.steps.of(KNOWN).last().map(|step| step.kind), Some(Silent));
     assert!(steps[1].why.starts_with("the answer could not be sent to 127.0.0.77: "), "{steps:?}");
     let diagnosis = steps::diagnose(&steps, &steps::Situation::default(), jiff::Timestamp::now());
     assert!(diagnosis.cause.contains("could not be sent") && diagnosis.checks[0].contains("firewall"), "{diagnosis:?}");

@@ -39,6 +39,8 @@ const QUERIES_EACH_SECOND: u32 = 100;
 /// a moment, which no client notices: the shortest of their timers has seconds.
 const CLOSE: Duration = Duration::from_millis(5);
 const GATHERING: Duration = Duration::from_millis(4);
+/// The same while more of them come than one batch takes: then many clients wait for this one thread.
+const BRIEFLY: Duration = Duration::from_millis(1);
 
 /// Shared by the sockets of both ports and by the tasks.
 #[derive(Clone)]
@@ -72,8 +74,8 @@ struct Reply {
 }
 
 /// How long to let packets gather, if the last ones came after `waited`. A full batch means that more are there.
-fn gathering(waited: Duration, is_full: bool) -> Option<Duration> {
-    (waited < CLOSE && !is_full).then_some(GATHERING)
+fn gathering(waited: Duration, is_full: bool, was_full: bool) -> Option<Duration> {
+    (waited < CLOSE && !is_full).then_some(if was_full { BRIEFLY } else { GATHERING })
 }
 
 type Found = Result<Option<BootInterface>, SourceError>;
@@ -125,7 +127,7 @@ impl Server {
     /// Answers on one port until `shutdown`.
     pub async fn serve(self, socket: Socket, port: Port, shutdown: CancellationToken) {
         let (mut inbox, mut replies) = (Inbox::default(), Vec::with_capacity(BATCH));
-        let mut asleep = Instant::now();
+        let (mut asleep, mut was_full) = (Instant::now(), false);
         loop {
             let received = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -152,9 +154,10 @@ impl Server {
                 }
             }
             self.send(&socket, &mut replies).await;
-            if let Some(pause) = gathering(waited, inbox.is_full()) {
+            if let Some(pause) = gathering(waited, inbox.is_full(), was_full) {
                 tokio::time::sleep(pause).await;
             }
+            was_full = inbox.is_full();
             asleep = Instant::now();
         }
     }
@@ -394,11 +397,14 @@ impl Server {
     fn unsent(&self, reply: &Reply, error: &io::Error) {
         let Reply { packet, mac, name, client, outgoing, is_known, .. } = reply;
         let line = || format!("DHCP {mac} ({name}): cannot send to {}: {}", outgoing.to, Chain(error));
-        if self.0.lines.warn(&format!("send {mac}"), line) && *is_known {
+        let is_logged = self.0.lines.warn(&format!("send {mac}"), line);
+        if *is_known {
             let interface = self.0.events.interface(outgoing.interface);
             let asked = steps::of_reply(packet, client, &interface, Timestamp::now()).asked;
-            let step = steps::of_unsent(&asked, (*outgoing.to.ip()).into(), error, Timestamp::now());
-            self.0.events.publish(Some(*mac), None, Milestone::Silent { reason: step.why.clone() });
+            let step = steps::of_unsent(&asked, IpAddr::V4(*outgoing.to.ip()), error, Timestamp::now());
+            if is_logged {
+                self.0.events.publish(Some(*mac), None, Milestone::Silent { reason: step.why.clone() });
+            }
             self.0.events.step(*mac, step);
         }
     }
@@ -435,9 +441,10 @@ mod tests {
 
     #[test]
     fn packets_are_gathered_while_they_come_close_together() {
-        let after = |micros, is_full| gathering(Duration::from_micros(micros), is_full).is_some();
-        assert!(!after(1_000_000, false), "a machine by itself is answered at once, and so is its next packet");
-        assert!(after(200, false));
-        assert!(!after(200, true), "a full batch is not waited for");
+        let after = |micros, is_full, was_full| gathering(Duration::from_micros(micros), is_full, was_full);
+        assert_eq!(after(1_000_000, false, false), None, "a machine by itself is answered at once, and so is its next packet");
+        assert_eq!(after(200, false, false), Some(GATHERING));
+        assert_eq!(after(200, true, false), None, "a full batch is not waited for");
+        assert_eq!(after(200, false, true), Some(BRIEFLY), "many clients wait");
     }
 }

@@ -44,9 +44,11 @@ impl Lines {
     pub fn unsent(&self, request: &Request, name: Option<&str>, interface: u32, (to, error): (IpAddr, &io::Error)) {
         let who = request.mac().map_or_else(|| request.client.to_string(), |mac| mac.to_string());
         let is_logged = self.warn(&format!("send {who}"), || format!("DHCPv6 {who}: cannot send to {to}: {}", Chain(error)));
-        if let (true, Some(mac), Some(_)) = (is_logged, request.mac(), name) {
+        if let (Some(mac), Some(_)) = (request.mac(), name) {
             let step = steps::of_unsent(&self.asked(request, interface), to, error, Timestamp::now());
-            self.events.publish(Some(mac), None, Milestone::Silent { reason: step.why.clone() });
+            if is_logged {
+                self.events.publish(Some(mac), None, Milestone::Silent { reason: step.why.clone() });
+            }
             self.events.step(mac, step);
         }
     }

@@ -176,7 +176,7 @@ impl Server {
         // First, so that what the machine does with its answer comes behind it in its history.
         self.0.lines.answered(request, &reply, name.as_deref(), arrival.interface);
         if let Err(error) = socket.send(&outgoing).await {
-            self.0.lines.unsent(request, name.as_deref(), arrival.interface, (outgoing.to.ip().into(), &error));
+            self.0.lines.unsent(request, name.as_deref(), arrival.interface, (outgoing.to.ip(), &error));
         }
     }
 
