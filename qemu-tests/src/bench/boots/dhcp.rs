@@ -13,8 +13,10 @@ use super::{Bench, Promise, SERVER, Table};
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
 const SECONDS: u32 = 4;
 /// Exchanges a second between which the highest rate is searched, and steps of the search.
-const RANGE: (f64, f64) = (500.0, 30_000.0);
-const STEPS: usize = 6;
+const RANGE: (f64, f64) = (500.0, 100_000.0);
+const STEPS: usize = 7;
+/// What a busy host spoils once is no limit of the server.
+const TRIES: usize = 2;
 /// A rate at which both are at ease.
 const COMMON: f64 = 1000.0;
 /// Of exchanges, in percent.
@@ -46,7 +48,11 @@ fn cells(bench: &Bench, server: &Server, machines: u32, is_ours: bool, table: &m
     let (mut low, mut high) = RANGE;
     for _ in 0..STEPS {
         let middle = (low * high).sqrt();
-        if probe(middle)?.0 { low = middle } else { high = middle }
+        let mut holds = false;
+        for _ in 0..TRIES {
+            holds = holds || probe(middle)?.0;
+        }
+        if holds { low = middle } else { high = middle }
     }
     table.add(&format!("DHCP, {machines} reservations: exchanges/s"), Promise::AtLeast(1.5), is_ours, low);
     let cost = format!("DHCP, {machines} reservations: CPU s per 1,000");
